@@ -6,7 +6,7 @@ use crate::support::cli::run;
 
 #[tokio::test]
 async fn a_benchmark_reports_every_ratio_as_one_object() {
-    let all = "throughput,batches,order,waiting,requests,from-zero,swap,instance,idle,isolated";
+    let all = "throughput,batches,order,key-memory,waiting,requests,from-zero,swap,instance,idle,isolated";
     let sizes = ["--messages", "1000", "--rounds", "1", "--requests", "10"];
     let ended = run(["bench", "--only", all, "--output", "json"].iter().chain(&sizes)).await;
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
@@ -30,6 +30,8 @@ async fn a_benchmark_reports_every_ratio_as_one_object() {
         "/orders/1/to_none",
         "/orders/3/wasm",
         "/orders/3/cpu_us",
+        "/key_memory/0/bytes",
+        "/key_memory/1/bytes",
         "/waiting/0/seconds",
         "/waiting/0/rss_mib",
         "/waiting/1/seconds",
@@ -54,7 +56,9 @@ async fn only_what_was_asked_for_is_measured() {
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     let report: serde_json::Value = serde_json::from_str(&ended.stdout).unwrap();
     assert!(report["instance"]["rss_kib"].as_f64().is_some_and(|kib| kib > 0.0), "{report}");
-    for left_out in ["throughput", "batches", "orders", "waiting", "requests", "swap", "isolated", "many_idle"] {
+    for left_out in
+        ["throughput", "batches", "orders", "key_memory", "waiting", "requests", "swap", "isolated", "many_idle"]
+    {
         assert!(report.get(left_out).is_none(), "{left_out}: {report}");
     }
     run(["bench", "--only", "everything"]).await.failed_with(2, &["everything", "throughput", "many-idle"]);

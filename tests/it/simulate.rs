@@ -90,3 +90,31 @@ async fn workers_that_start_slowly_stand_by_for_the_bursts_that_were_seen() {
     assert!(of(0, "over_slo") < 0.01 && of(1, "over_slo") > 0.3, "{report}");
     assert!(of(0, "worker_seconds") < 2.0 * of(1, "worker_seconds"), "{report}");
 }
+
+#[tokio::test]
+async fn an_outage_is_told_with_the_breaker_and_without() {
+    let plugins = plugins();
+    let outage = ["--outage", "60s..120s", "--breaker-ratio", "0.5", "--min", "4"];
+    let more: Vec<&str> = GENERATED.into_iter().chain(outage).collect();
+    let ended = simulate(plugins.path(), &["step"], &[&more[..], &["--output", "json"]].concat()).await;
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    let report: Value = serde_json::from_str(&ended.stdout).unwrap();
+    let [with, without] = report["policies"].as_array().unwrap().as_slice() else { panic!("{report}") };
+    assert_eq!((&with["name"], &without["name"]), (&"step".into(), &"step, no breaker".into()));
+    let of = |row: &Value, key: &str| row["outage"][key].as_f64().unwrap();
+    assert!(of(with, "calls") * 4.0 < of(without, "calls"), "{report}");
+    assert!(of(with, "most_attempts") < of(without, "most_attempts"), "{report}");
+    let table = simulate(plugins.path(), &["step"], &more).await.stdout;
+    assert!(table.contains("calls in it") && table.contains("step, no breaker"), "{table}");
+    let csv = simulate(plugins.path(), &["step"], &[&more[..], &["--output", "csv"]].concat()).await.stdout;
+    let columns: Vec<usize> = csv.lines().map(|line| line.split(',').count()).collect();
+    // The name of the second is in quotation marks, for it has a comma.
+    assert_eq!(columns, [21, 21, 22], "{csv}");
+    // Without an outage there is nothing of the kind.
+    let none = simulate(plugins.path(), &["step"], &[&GENERATED[..], &["--output", "json"]].concat()).await.stdout;
+    assert!(!none.contains("outage") && none.contains("step"), "{none}");
+    let wrong: Vec<&str> = GENERATED.into_iter().chain(["--outage", "2m..1m"]).collect();
+    simulate(plugins.path(), &["step"], &wrong).await.failed_with(2, &["--outage", "it must end after it begins"]);
+    let alone: Vec<&str> = GENERATED.into_iter().chain(["--per-key-max-in-flight", "2"]).collect();
+    simulate(plugins.path(), &["step"], &alone).await.failed_with(2, &["--keys"]);
+}

@@ -70,6 +70,18 @@ pub(crate) async fn purge(client: &Client, stream: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// How many messages of the stream a consumer has not delivered; all of them before there is such a consumer.
+///
+/// # Errors
+/// If the server refuses.
+pub(crate) async fn pending(client: &Client, stream: &str, consumer: &str) -> anyhow::Result<u64> {
+    let stream = client.jetstream().get_stream(stream).await?;
+    Ok(match stream.consumer_info(consumer).await {
+        Ok(info) => info.num_pending,
+        Err(_) => stream.cached_info().state.messages,
+    })
+}
+
 /// Deletes a consumer.
 ///
 /// # Errors

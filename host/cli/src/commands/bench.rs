@@ -6,11 +6,12 @@ use std::process::Stdio;
 
 use anyhow::bail;
 use clap::builder::{PossibleValuesParser, TypedValueParser as _};
+use serde::de::DeserializeOwned;
 use tokio::process::Command;
 
 use super::output::Output;
 use tidegate_artifacts::workers;
-use tidegate_lab::bench::{self, BenchOptions, BenchReport, HandlerOptions, Row, Rows, WAITING, WaitingCost};
+use tidegate_lab::bench::{self, BenchOptions, BenchReport, HandlerOptions, Row, Rows, WAITING, WaitingKeys};
 use tidegate_lab::terminal::Terminal;
 use tidegate_nats_server::{self as server, Server};
 
@@ -64,6 +65,9 @@ pub struct BenchArgs {
     /// Measures only so many workers with so many deliveries each that wait, in this process
     #[arg(long, value_name = "WORKERSxEACH", hide = true, value_parser = kind, requires = "only")]
     pub waiting: Option<(u32, usize)>,
+    /// Measures only the memory of messages that wait for one key or for each its own, in this process
+    #[arg(long, value_name = "KEYS", hide = true, value_parser = waiting_keys, requires = "only")]
+    pub key_memory: Option<WaitingKeys>,
     /// The nats-server to start [default: TIDEGATE_NATS_SERVER, then PATH, then what `make install` brought]
     #[arg(long, value_name = "PATH")]
     pub nats_server: Option<PathBuf>,
@@ -75,15 +79,18 @@ fn kind(text: &str) -> Result<(u32, usize), String> {
     numbers.ok_or_else(|| "not two numbers with an x between them".to_owned())
 }
 
-/// Measures handlers that wait in a process of its own.
-async fn by_itself((workers, each): (u32, usize), server: Option<&Path>) -> anyhow::Result<WaitingCost> {
+fn waiting_keys(name: &str) -> Result<WaitingKeys, String> {
+    WaitingKeys::ALL.into_iter().find(|which| which.name() == name).ok_or_else(|| "neither one nor each".to_owned())
+}
+
+/// Measures one thing in a process of its own.
+async fn by_itself<T: DeserializeOwned>(what: &[&str], server: Option<&Path>) -> anyhow::Result<T> {
     let mut command = Command::new(std::env::current_exe()?);
-    command.args(["bench", "--only", "waiting", "--messages", "1000", "--output", "json"]);
-    command.args(["--waiting", &format!("{workers}x{each}")]);
+    command.args(["bench", "--output", "json"]).args(what);
     server.into_iter().for_each(|server| _ = command.arg("--nats-server").arg(server));
     let ended = command.stderr(Stdio::inherit()).kill_on_drop(true).output().await?;
     if !ended.status.success() {
-        bail!("{workers} workers with {each} deliveries each were not measured: the process ended, {}", ended.status);
+        bail!("{}: not measured, the process ended, {}", what.join(" "), ended.status);
     }
     Ok(serde_json::from_slice(&ended.stdout)?)
 }
@@ -133,17 +140,37 @@ pub async fn run(
         server.stop().await;
         return args.output.write(out, &cost, |out| writeln!(out, "{cost}"));
     }
+    if let Some(which) = args.key_memory {
+        let memory = tokio::select! {
+            memory = bench::key_memory(&options, server.url(), which) => memory?,
+            () = interrupted => bail!("interrupted"),
+        };
+        server.stop().await;
+        return args.output.write(out, &memory, |out| writeln!(out, "{memory}"));
+    }
     let waiting = if options.rows.has(Row::Waiting) { WAITING.as_slice() } else { &[] };
-    let bar = terminal.bar(options.steps() + waiting.len() as u64);
+    let keys = if options.rows.has(Row::KeyMemory) { WaitingKeys::ALL.as_slice() } else { &[] };
+    let bar = terminal.bar(options.steps() + waiting.len() as u64 + keys.len() as u64);
     let measuring = async {
-        let mut costs = Vec::new();
-        for kind in waiting {
+        let nats_server = args.nats_server.as_deref();
+        let (mut costs, mut key_memory) = (Vec::new(), Vec::new());
+        for (workers, each) in waiting {
             bar.advance();
-            bar.say(format!("handlers that wait, {} workers, {} each", kind.0, kind.1));
-            costs.push(by_itself(*kind, args.nats_server.as_deref()).await?);
+            bar.say(format!("handlers that wait, {workers} workers, {each} each"));
+            let kind = format!("{workers}x{each}");
+            let what = ["--only", "waiting", "--messages", "1000", "--waiting", &kind];
+            costs.push(by_itself(&what, nats_server).await?);
+        }
+        for which in keys {
+            bar.advance();
+            bar.say("messages that wait for their key".to_owned());
+            let (messages, size) = (args.messages.to_string(), args.payload_size.to_string());
+            let sizes = ["--messages", &messages, "--payload-size", &size];
+            let what = [["--only", "key-memory", "--key-memory", which.name()], sizes].concat();
+            key_memory.push(by_itself(&what, nats_server).await?);
         }
         let report = bench::run(&options, server.url(), &bar).await?;
-        anyhow::Ok(BenchReport { waiting: costs, ..report })
+        anyhow::Ok(BenchReport { waiting: costs, key_memory, ..report })
     };
     let report = tokio::select! {
         report = measuring => report?,

@@ -61,7 +61,8 @@ struct LiveReport {
 pub(super) fn check(model: &Model, arrivals: &Arrivals, faster: f64) -> anyhow::Result<()> {
     let (total, seconds) = (arrivals.total(), arrivals.length() as f64 / 1e9);
     ensure!(model.retry.is_none(), "--live has no attempts that fail; leave --retry out");
-    ensure!(model.limits.is_none(), "--live has no limits; leave --rate and --max-in-flight out");
+    ensure!(model.outage.is_none(), "--live has no outage; leave --outage out");
+    ensure!(model.limits.is_none(), "--live has no limits; leave --rate, --max-in-flight and --breaker-ratio out");
     ensure!(model.keys.is_none(), "--live keeps no order; leave --keys out");
     ensure!(
         total <= MOST,
@@ -221,8 +222,10 @@ mod tests {
             batch: 100,
             service: ServiceTime::Exponential(SECOND / 5),
             retry,
+            outage: None,
             limits: StartLimits::default(),
             keys: None,
+            per_key: None,
             seed: 3,
             objective: SECOND,
         }

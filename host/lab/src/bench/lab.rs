@@ -196,6 +196,23 @@ impl Lab {
         Ok((format!("{name}-workers"), running))
     }
 
+    /// Starts a workload that holds all of the stream with many subjects in order, this token of which is the key, and
+    /// names the stream and its consumer.
+    pub(super) async fn serve_held(
+        &mut self,
+        token: usize,
+        handlers: impl Handlers,
+    ) -> anyhow::Result<((&'static str, String), RunningWorkload)> {
+        let name = self.name();
+        let mut config = workload(&name, KEYED, 1, self.plugins.path())?;
+        let mut workload = config.workloads.pop().context("a workload")?;
+        // Nothing is asked for any more when three quarters of the buffer are full.
+        let buffer = self.messages.saturating_mul(2);
+        workload.order = Some(Order { key: OrderKey::Token(token), buffer, buffer_bytes: 1 << 32, in_fleet: false });
+        workload.queue.max_ack_pending = i64::try_from(buffer)?;
+        Ok(((KEYED, format!("{name}-workers")), self.run(workload, handlers, 1).await?))
+    }
+
     /// Starts a workload on the stream of requests that sees none of them.
     pub(super) async fn serve_idle(&mut self) -> anyhow::Result<RunningWorkload> {
         let name = self.name();

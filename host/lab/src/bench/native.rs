@@ -44,7 +44,7 @@ impl Handler for EmptyReply {
     }
 }
 
-fn author() -> Author {
+pub(super) fn author() -> Author {
     Author { plugin: "native".into(), generation: "native".into() }
 }
 

@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use super::batches::{self, BatchRounds, BatchThroughput};
 use super::isolated::IsolatedCost;
+use super::key_memory::KeyMemory;
 use super::lab::Round;
 use super::many_idle::ManyIdle;
 use super::median::median;
@@ -34,6 +35,10 @@ pub struct BenchReport {
     /// The same with an order of keys, beside none.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub orders: Vec<OrderThroughput>,
+    /// What messages that wait for their key take of the memory. Each is measured by
+    /// [`key_memory`](super::key_memory()).
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub key_memory: Vec<KeyMemory>,
     /// What waiting for a service takes: several deliveries in an instance, beside one. Each is measured by
     /// [`waiting`](super::waiting()).
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -193,6 +198,7 @@ impl BenchReport {
             throughput: compared.then_some(Throughput { native, wasm, example, native_1, wasm_1 }),
             batches: if rows.has(Row::Batches) { batches::report(&batches, native, native_1) } else { Vec::new() },
             orders: if rows.has(Row::Order) { orders::report(&orders) } else { Vec::new() },
+            key_memory: Vec::new(),
             waiting: Vec::new(),
             cpu_us_per_message: compared.then(|| {
                 let [native, wasm, _, native_1, wasm_1] = cpu;

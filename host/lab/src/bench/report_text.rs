@@ -12,6 +12,7 @@ impl Display for BenchReport {
         let titles = "batches                          4 workers to native   CPU us     1 worker to native   CPU us";
         table(f, titles, &self.batches)?;
         table(f, "order by key                     4 workers to none     CPU us", &self.orders)?;
+        table(f, "memory of what waits for its key     bytes a message  (once each)", &self.key_memory)?;
         table(
             f,
             "1,000 deliveries that wait 200 ms       seconds        MiB  process MiB  (once each)",

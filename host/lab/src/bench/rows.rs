@@ -9,6 +9,8 @@ pub enum Row {
     Batches,
     /// An order of keys against none.
     Order,
+    /// The memory of messages that wait for their key.
+    KeyMemory,
     /// Handlers that wait for a service.
     Waiting,
     /// Sequential requests.
@@ -29,10 +31,11 @@ pub enum Row {
 
 impl Row {
     /// All of them, in the order in which they are told.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Throughput,
         Self::Batches,
         Self::Order,
+        Self::KeyMemory,
         Self::Waiting,
         Self::Requests,
         Self::FromZero,
@@ -56,6 +59,7 @@ impl Row {
             Self::Throughput => "throughput",
             Self::Batches => "batches",
             Self::Order => "order",
+            Self::KeyMemory => "key-memory",
             Self::Waiting => "waiting",
             Self::Requests => "requests",
             Self::FromZero => "from-zero",

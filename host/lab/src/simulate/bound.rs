@@ -21,6 +21,9 @@
 //! With `m` = 0 it is `W`. No more can be said there, for counts are whole but lives are not: a worker that is told to
 //! end lives just as long as its message takes, and a message that meets no worker starts one at any moment.
 //!
+//! An outage only adds attempts: those that the seed gives a message are all made with it too, and `busy`, `f` and `x`
+//! count those alone.
+//!
 //! What a start delay costs is left out. Whoever has to start workers before each of many peaks, or to keep them
 //! through the lulls, pays for one of both; but the messages that may be late could be all those of some peaks, so no
 //! single peak proves any start, and all of them together would be a problem of its own.

@@ -131,8 +131,10 @@ mod tests {
             batch: 1,
             service: ServiceTime::Constant(1_000_000),
             retry: None,
+            outage: None,
             limits: StartLimits::default(),
             keys: None,
+            per_key: None,
             seed: 1,
             objective: 1_000_000_000,
         };

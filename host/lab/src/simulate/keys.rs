@@ -5,7 +5,8 @@ use std::collections::{BTreeSet, BinaryHeap, HashMap, VecDeque};
 
 use fastrand::Rng;
 
-use super::random::{Attempt, mix};
+use super::coming::ReadyMessage;
+use super::random::mix;
 
 /// What is drawn from one seed does not repeat itself.
 const KEYS: u64 = 0x6b65_7973;
@@ -30,7 +31,7 @@ pub enum KeySpread {
 
 impl KeyModel {
     /// The key of the `message`-th message, from 0.
-    fn key(&self, seed: u64, message: u64) -> u32 {
+    pub(super) fn key(self, seed: u64, message: u64) -> u32 {
         let mut chance = Rng::with_seed(mix(mix(seed, KEYS), message));
         match self.spread {
             KeySpread::Uniform => chance.u32(0..self.count.max(1)),
@@ -57,20 +58,6 @@ fn zipf(count: u32, chance: &mut Rng) -> u32 {
     }
 }
 
-/// A message that was not tried yet.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct NewMessage {
-    /// When it may begin.
-    pub(super) ready: u64,
-    /// Its number, from 0.
-    pub(super) message: u64,
-    /// When it arrived.
-    pub(super) arrival: u64,
-    /// How long its first attempt takes, and whether that fails.
-    pub(super) time: u64,
-    pub(super) fails: bool,
-}
-
 /// What is known of a key.
 #[derive(Debug, Default)]
 struct Line {
@@ -78,7 +65,7 @@ struct Line {
     occupied: bool,
     /// When the last one ended.
     free_at: u64,
-    waiting: VecDeque<NewMessage>,
+    waiting: VecDeque<ReadyMessage>,
 }
 
 /// Messages that have arrived and were not tried yet, by key.
@@ -88,7 +75,7 @@ pub(super) struct SimulatedKeys {
     seed: u64,
     lines: HashMap<u32, Line>,
     /// Those whose turn it is, or will be at a time that is known.
-    ready: BinaryHeap<Reverse<NewMessage>>,
+    ready: BinaryHeap<Reverse<ReadyMessage>>,
     /// All of them, oldest first.
     all: BTreeSet<(u64, u64)>,
     /// How many keys are occupied.
@@ -111,12 +98,11 @@ impl SimulatedKeys {
     }
 
     /// The next message arrives. They arrive in the order of their numbers.
-    pub(super) fn arrive(&mut self, message: u64, arrival: u64, outcome: Attempt) {
-        let key = self.model.key(self.seed, message);
+    pub(super) fn arrive(&mut self, new: ReadyMessage) {
+        let key = self.model.key(self.seed, new.message);
         let line = self.lines.entry(key).or_default();
-        let Attempt { time, fails } = outcome;
-        let new = NewMessage { ready: arrival.max(line.free_at), message, arrival, time, fails };
-        self.all.insert((arrival, message));
+        let new = ReadyMessage { ready: new.arrival.max(line.free_at), ..new };
+        self.all.insert((new.arrival, new.message));
         if line.occupied {
             line.waiting.push_back(new);
         } else {
@@ -133,7 +119,7 @@ impl SimulatedKeys {
     }
 
     /// The next message begins.
-    pub(super) fn begin(&mut self) -> Option<NewMessage> {
+    pub(super) fn begin(&mut self) -> Option<ReadyMessage> {
         let Reverse(new) = self.ready.pop()?;
         self.all.remove(&(new.arrival, new.message));
         Some(new)
@@ -145,7 +131,7 @@ impl SimulatedKeys {
         let Some(line) = self.lines.get_mut(&key) else { return };
         line.free_at = end;
         match line.waiting.pop_front() {
-            Some(next) => self.ready.push(Reverse(NewMessage { ready: end.max(next.arrival), ..next })),
+            Some(next) => self.ready.push(Reverse(ReadyMessage { ready: end.max(next.arrival), ..next })),
             None => {
                 line.occupied = false;
                 self.occupied -= 1;
@@ -201,8 +187,10 @@ mod tests {
     #[test]
     fn a_message_may_begin_when_the_one_before_of_its_key_is_settled() {
         let mut keys = SimulatedKeys::new(KeyModel { count: 1, spread: KeySpread::Zipf }, 1);
-        let outcome = Attempt { time: 5, fails: false };
-        (0..3).for_each(|message| keys.arrive(message, 10 * message, outcome));
+        let arrive = |keys: &mut SimulatedKeys, message, arrival| {
+            keys.arrive(ReadyMessage { ready: arrival, message, arrival, attempt: 1, time: 5, fails: false });
+        };
+        (0..3).for_each(|message| arrive(&mut keys, message, 10 * message));
         assert_eq!((keys.next(), keys.blocked(0), keys.oldest(), keys.keys(0)), (Some(0), 2, Some(0), 1));
         assert_eq!(keys.begin().unwrap().message, 0);
         assert_eq!((keys.next(), keys.oldest()), (None, Some(10)));
@@ -215,7 +203,7 @@ mod tests {
         keys.begin().unwrap();
         keys.ends(2, 40);
         assert_eq!(keys.keys(30), 1);
-        keys.arrive(3, 35, outcome);
+        arrive(&mut keys, 3, 35);
         assert_eq!((keys.next(), keys.arrivals().collect::<Vec<_>>(), keys.keys(35)), (Some(40), vec![35], 1));
         keys.begin().unwrap();
         keys.ends(3, 50);

@@ -3,6 +3,9 @@
 use anyhow::Context as _;
 use hdrhistogram::Histogram;
 
+use super::outage::Outage;
+use super::worker_pool::HeldMessage;
+
 /// Parts of the time line for which waits are kept.
 pub const PARTS: usize = 480;
 
@@ -42,6 +45,20 @@ pub struct SimulationOutcome {
     pub workers: Vec<(u64, u32)>,
     /// The waits of what began in each of [`PARTS`] equal parts of the trace. What began later is in the last.
     pub wait_parts: Vec<WaitPart>,
+    /// What an outage did, if there was one.
+    pub outage: Option<OutageOutcome>,
+}
+
+/// What an outage did.
+#[derive(Debug, Clone, PartialEq)]
+pub struct OutageOutcome {
+    /// Attempts that began in it.
+    pub calls: u64,
+    /// The most attempts that a message took, in the whole run.
+    pub most_attempts: u32,
+    /// From the arrival of each message to the end of the attempt that did not fail, in microseconds, within a
+    /// thousandth; of the whole run.
+    pub handled: Histogram<u64>,
 }
 
 /// The waits of a part of the time line, in nanoseconds.
@@ -106,11 +123,13 @@ fn share(part: f64, whole: f64) -> f64 {
 pub(super) struct OutcomeRecorder {
     objective: u64,
     part: u64,
+    outage: Option<Outage>,
     outcome: SimulationOutcome,
 }
 
 impl OutcomeRecorder {
-    pub(super) fn new(length: u64, objective: u64) -> anyhow::Result<Self> {
+    pub(super) fn new(length: u64, objective: u64, outage: Option<Outage>) -> anyhow::Result<Self> {
+        let nothing = || anyhow::Ok(OutageOutcome { calls: 0, most_attempts: 0, handled: histogram()? });
         let outcome = SimulationOutcome {
             end: 0,
             messages: 0,
@@ -128,8 +147,9 @@ impl OutcomeRecorder {
             failures: 0,
             workers: Vec::new(),
             wait_parts: vec![WaitPart::default(); PARTS],
+            outage: outage.map(|_| nothing()).transpose()?,
         };
-        Ok(Self { objective, part: length.div_ceil(PARTS as u64).max(1), outcome })
+        Ok(Self { objective, part: length.div_ceil(PARTS as u64).max(1), outage, outcome })
     }
 
     pub(super) fn starts_with(&mut self, workers: u32) {
@@ -144,6 +164,16 @@ impl OutcomeRecorder {
             part.add(wait);
         }
         self.count(wait);
+    }
+
+    /// An attempt began at `start` and ends at `end`.
+    pub(super) fn called(&mut self, HeldMessage { arrival, attempt, outcome }: HeldMessage, start: u64, end: u64) {
+        let (Some(outage), Some(of)) = (&mut self.outcome.outage, self.outage) else { return };
+        outage.calls += u64::from(of.has(start));
+        outage.most_attempts = outage.most_attempts.max(attempt);
+        if !outcome.fails {
+            record(&mut outage.handled, end.saturating_sub(arrival) / 1000);
+        }
     }
 
     /// A message never began.

@@ -78,7 +78,7 @@ impl FromStr for KeyModel {
     }
 }
 
-fn nanos(text: &str) -> Result<u64, String> {
+pub(super) fn nanos(text: &str) -> Result<u64, String> {
     let time = units::duration(text).map_err(|wrong| wrong.to_string())?;
     u64::try_from(time.as_nanos())
         .ok()

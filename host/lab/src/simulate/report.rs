@@ -4,7 +4,11 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
+use super::outage_row;
+pub use super::outage_row::OutageRow;
 use super::outcome::SimulationOutcome;
+pub use super::waits::Waits;
+use super::waits::ms;
 use crate::text_table::aligned;
 
 const CSV_COLUMNS: [&str; 15] = [
@@ -73,19 +77,12 @@ pub struct PolicyRow {
     pub met_slo: bool,
     /// Messages that were not handled to their end.
     pub unfinished: u64,
+    /// What an outage did, if one was simulated.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub outage: Option<OutageRow>,
     /// How often the number was raised, and lowered.
     #[serde(skip)]
     pub up_down: (u64, u64),
-}
-
-/// Quantiles of waits, in milliseconds.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-#[allow(missing_docs)]
-pub struct Waits {
-    pub p50: f64,
-    pub p95: f64,
-    pub p99: f64,
-    pub max: f64,
 }
 
 impl SimulationReport {
@@ -114,6 +111,7 @@ impl SimulationReport {
             ratio_to_bound: (bound > 0.0 && outcome.meets(slo_share)).then(|| outcome.worker_seconds() / bound),
             met_slo: outcome.meets(slo_share),
             unfinished: outcome.unfinished,
+            outage: outcome.outage.as_ref().map(OutageRow::new),
             up_down: (outcome.up, outcome.down),
         };
         let policies = outcomes.iter().map(row).collect();
@@ -126,7 +124,9 @@ impl SimulationReport {
     /// When the library refuses, which it has no reason to.
     pub fn csv(&self) -> anyhow::Result<String> {
         let mut csv = csv::Writer::from_writer(Vec::new());
-        csv.write_record(CSV_COLUMNS)?;
+        let has_outage = self.policies.iter().any(|row| row.outage.is_some());
+        let outage_columns = outage_row::CSV_COLUMNS.iter().filter(|_| has_outage);
+        csv.write_record(CSV_COLUMNS.iter().chain(outage_columns))?;
         for row in &self.policies {
             let Waits { p50, p95, p99, max } = row.wait_ms;
             csv.write_field(&row.name)?;
@@ -138,7 +138,9 @@ impl SimulationReport {
             }
             csv.write_field(row.ratio_to_bound.map(|ratio| ratio.to_string()).unwrap_or_default())?;
             csv.write_field(self.bound.worker_seconds.to_string())?;
-            csv.write_record([row.met_slo.to_string(), row.unfinished.to_string()])?;
+            let outage = row.outage.map(OutageRow::csv_fields);
+            let last = [row.met_slo.to_string(), row.unfinished.to_string()];
+            csv.write_record(last.into_iter().chain(outage.into_iter().flatten()))?;
         }
         Ok(String::from_utf8(csv.into_inner()?)?)
     }
@@ -158,6 +160,10 @@ impl SimulationReport {
         rows.push(last);
         // All but the names, and the mark of a miss.
         let mut text = aligned(rows, &(1..=12).collect::<Vec<_>>());
+        let mut outages = self.policies.iter().filter_map(|row| Some((row.name.as_str(), row.outage?))).peekable();
+        if outages.peek().is_some() {
+            text = format!("{text}\n\n{}", outage_row::table(outages));
+        }
         let (slo, share) = (ms(self.slo_ms), percent(self.slo_share));
         let _ = write!(text, "\n\nObjective: {share} of the messages begin within {slo} of their arrival.");
         if self.policies.iter().any(|row| !row.met_slo) {
@@ -191,17 +197,6 @@ fn cells(row: &PolicyRow) -> [String; 14] {
     ]
 }
 
-/// Milliseconds in a unit that leaves two to four digits.
-fn ms(ms: f64) -> String {
-    match ms {
-        0.0 => "0".to_owned(),
-        _ if ms < 10.0 => format!("{ms:.1} ms"),
-        _ if ms < 1000.0 => format!("{ms:.0} ms"),
-        _ if ms < 100_000.0 => format!("{:.1} s", ms / 1e3),
-        _ => format!("{:.0} s", ms / 1e3),
-    }
-}
-
 /// With as many decimals as tell a small share from none.
 fn percent(share: f64) -> String {
     match share * 100.0 {
@@ -230,6 +225,7 @@ mod tests {
             ratio_to_bound: met_slo.then_some(1.2345),
             met_slo,
             unfinished: if met_slo { 0 } else { 9 },
+            outage: None,
             up_down: (4, 3),
         };
         let policies = vec![row("step", true), row("a,b", false)];

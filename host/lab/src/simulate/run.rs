@@ -4,17 +4,19 @@
 //! are begun in the order they came, each by the worker that is free first, until the next would begin after the next
 //! decision. A message costs a logarithm of the number of workers and no allocation.
 
-use std::cmp::Reverse;
-use std::collections::{BTreeSet, BinaryHeap};
 use std::time::Duration;
 
-use super::arrivals::{ArrivalCounter, Arrivals, Cursor};
-use super::keys::{KeyModel, NewMessage, SimulatedKeys};
+use super::arrivals::{ArrivalCounter, Arrivals};
+use super::coming::{Coming, ReadyMessage};
+use super::key_turns::KeyTurns;
+use super::keys::KeyModel;
+use super::outage::Outage;
 use super::outcome::{OutcomeRecorder, SimulationOutcome};
-use super::random::{Attempt, RandomAttempts, RetryModel, ServiceTime};
+use super::random::{Attempt, RetryModel, ServiceTime};
+use super::redeliveries::Redelivery;
 use super::start_limits::{SimulatedLimits, nanos};
 use super::worker_pool::{HeldMessage, WorkerPool};
-use tidegate_runtime::config::{Scale, StartLimits};
+use tidegate_runtime::config::{Retry, Scale, StartLimits};
 use tidegate_runtime::contract::Observation;
 use tidegate_runtime::delivery::counters::Work;
 use tidegate_runtime::delivery::inbox;
@@ -27,8 +29,6 @@ use tidegate_runtime::scaling::observe::{Moment, ObservationBuilder};
 pub const MIDNIGHT_MS: u64 = 1_704_067_200_000;
 /// For how long it goes on after the last row at least, if messages are left.
 const PATIENCE: u64 = 3600 * 1_000_000_000;
-/// How many messages may wait for their turn, as a host has it by default.
-const ORDER_BUFFER: usize = 10_000;
 
 /// What is simulated, besides arrivals and the policy. Times are nanoseconds.
 #[derive(Debug, Clone, PartialEq)]
@@ -43,10 +43,14 @@ pub struct Model {
     pub service: ServiceTime,
     /// How attempts fail.
     pub retry: Option<RetryModel>,
-    /// When messages may begin. A breaker is not simulated.
+    /// When each attempt fails, because what is behind the handler does not work.
+    pub outage: Option<Outage>,
+    /// When messages may begin.
     pub limits: StartLimits,
-    /// The keys of messages that are handled one after the other, if an order is kept.
+    /// The keys of messages, if it matters which has which.
     pub keys: Option<KeyModel>,
+    /// How many messages of a key are handled at once, in any order. `None` is one after the other, in order.
+    pub per_key: Option<usize>,
     /// The seed of all random numbers.
     pub seed: u64,
     /// The longest wait that is within the objective.
@@ -91,27 +95,19 @@ pub fn run(
     }
 }
 
-/// A message that failed and will be delivered again: when, which, since when it is there, how often it was delivered.
-type Redelivery = Reverse<(u64, u64, u64, u32)>;
-
 struct Simulation<'a> {
     model: &'a Model,
     length: u64,
-    cursor: Cursor<'a>,
+    coming: Coming<'a>,
     counter: ArrivalCounter<'a>,
-    attempts: RandomAttempts,
     pool: WorkerPool,
     limits: SimulatedLimits,
-    keys: Option<SimulatedKeys>,
+    keys: Option<KeyTurns>,
+    /// After which delays failed attempts are tried again, where the model does not say.
+    backoff: Retry,
     observer: ObservationBuilder,
-    again: BinaryHeap<Redelivery>,
-    /// The messages of `again`, oldest first.
-    failed: BTreeSet<(u64, u64)>,
-    /// How many of `again` were delivered more than once.
-    redelivered: u64,
     now: u64,
-    /// Messages that were given to their keys, those that have begun, and when the last of all attempts ends.
-    arrived: u64,
+    /// Messages that have begun, and when the last of all attempts ends.
     started: u64,
     last_end: u64,
     /// A moving mean of the time of an attempt, as the inbox keeps it.
@@ -133,23 +129,19 @@ impl<'a> Simulation<'a> {
         let mut simulation = Self {
             model,
             length: arrivals.length(),
-            cursor: Cursor::new(arrivals, model.seed),
+            coming: Coming::new(arrivals, (&model.service, model.retry), model.seed),
             counter: ArrivalCounter::new(arrivals, model.seed),
-            attempts: RandomAttempts::new(&model.service, model.retry, model.seed),
             pool: WorkerPool::default(),
             limits: SimulatedLimits::new(&model.limits),
-            keys: model.keys.map(|keys| SimulatedKeys::new(keys, model.seed)),
+            keys: model.keys.map(|keys| KeyTurns::new(keys, model.per_key, model.seed)),
+            backoff: Retry::default(),
             observer: ObservationBuilder::new(model.scale.window),
-            again: BinaryHeap::new(),
-            failed: BTreeSet::new(),
-            redelivered: 0,
             now: 0,
-            arrived: 0,
             started: 0,
             last_end: 0,
             mean: 0,
             work: Totals::default(),
-            record: OutcomeRecorder::new(arrivals.length(), model.objective)?,
+            record: OutcomeRecorder::new(arrivals.length(), model.objective, model.outage)?,
         };
         simulation.pool.set(model.scale.min, 0, model.start_delay);
         simulation.record.starts_with(model.scale.min);
@@ -158,9 +150,8 @@ impl<'a> Simulation<'a> {
 
     /// When the next message can be begun: it has arrived, or its retry delay is over.
     fn available(&self) -> Option<u64> {
-        let again = self.again.peek().map(|Reverse((ready, ..))| *ready);
-        let turn = self.keys.as_ref().and_then(SimulatedKeys::next);
-        self.cursor.peek().into_iter().chain(turn).chain(again).min()
+        let turn = self.keys.as_ref().and_then(KeyTurns::available);
+        self.coming.arrival().into_iter().chain(turn).chain(self.coming.again.next()).min()
     }
 
     /// When a message arrives while there is no worker.
@@ -177,85 +168,77 @@ impl<'a> Simulation<'a> {
     /// Begins all messages that can be begun before `limit`.
     fn work_until(&mut self, limit: u64) {
         while let Some(free) = self.pool.first_free() {
-            self.take_in(free, limit);
+            if let Some(keys) = &mut self.keys {
+                keys.take_in(&mut self.coming, free, limit);
+            }
             if let Some(available) = self.available() {
                 self.limits.waited(available, limit);
             }
-            let again = self.again.peek().map(|Reverse((ready, ..))| (*ready).max(free));
-            let new = self.next_new().map(|ready| ready.max(free));
-            let (again, new) = (again.map(|at| self.limits.permitted(at)), new.map(|at| self.limits.permitted(at)));
-            match (again, new) {
-                // JetStream delivers again before it delivers what is new.
-                (Some(start), new) if start < limit && new.is_none_or(|new| start <= new) => self.begin_again(start),
-                (_, Some(start)) if start < limit => self.begin(start),
-                _ => return,
-            }
+            let Some(ready) = self.next_again().into_iter().chain(self.next_turn()).min() else { return };
+            let Some(start) = self.limits.permitted(ready.max(free), limit) else { return };
+            self.begin(start);
         }
     }
 
-    /// Gives each message that may begin before the next one of its key, or has to wait for it, to its key.
-    fn take_in(&mut self, free: u64, limit: u64) {
-        let Some(keys) = &mut self.keys else { return };
-        while let Some(arrival) = self.cursor.peek().filter(|arrival| *arrival < limit) {
-            if keys.next().is_some_and(|ready| ready.max(free) < arrival) {
-                return;
-            }
-            self.cursor.advance();
-            keys.arrive(self.arrived, arrival, self.attempts.first());
-            self.arrived += 1;
-        }
+    /// When the next message that failed may begin again, where that is no matter of keys.
+    fn next_again(&self) -> Option<u64> {
+        let by_keys = self.keys.as_ref().is_some_and(KeyTurns::take_again);
+        self.coming.again.next().filter(|_| !by_keys)
     }
 
-    /// When the next message that was not tried yet may begin.
-    fn next_new(&self) -> Option<u64> {
+    /// When the next of all others may begin.
+    fn next_turn(&self) -> Option<u64> {
         match &self.keys {
             Some(keys) => keys.next(),
-            None => self.cursor.peek(),
+            None => self.coming.arrival(),
         }
     }
 
     fn begin(&mut self, start: u64) {
-        let Some(NewMessage { message, arrival, time, fails, .. }) = self.take_new() else { return };
-        self.record.waited(start, start - arrival);
-        self.give(message, HeldMessage { arrival, attempt: 1, outcome: Attempt { time, fails } }, start);
-        self.started += 1;
-    }
-
-    fn take_new(&mut self) -> Option<NewMessage> {
-        if let Some(keys) = &mut self.keys {
-            return keys.begin();
+        let Some(ReadyMessage { message, arrival, attempt, time, fails, .. }) = self.take(start) else { return };
+        if attempt > 1 {
+            self.coming.again.begins(message, arrival, attempt);
+        } else {
+            self.record.waited(start, start - arrival);
+            self.started += 1;
         }
-        let arrival = self.cursor.peek()?;
-        self.cursor.advance();
-        let Attempt { time, fails } = self.attempts.first();
-        Some(NewMessage { ready: arrival, message: self.started, arrival, time, fails })
+        let fails = fails || self.model.outage.is_some_and(|outage| outage.has(start));
+        self.give(message, HeldMessage { arrival, attempt, outcome: Attempt { time, fails } }, start);
     }
 
-    fn begin_again(&mut self, start: u64) {
-        let Some(Reverse((_, message, arrival, delivered))) = self.again.pop() else { return };
-        self.failed.remove(&(arrival, message));
-        self.redelivered -= u64::from(delivered > 1);
-        let attempt = delivered.saturating_add(1);
-        self.give(message, HeldMessage { arrival, attempt, outcome: self.attempts.again(message, attempt) }, start);
+    fn take(&mut self, start: u64) -> Option<ReadyMessage> {
+        // JetStream delivers again before it delivers what is new.
+        if self.next_again().is_some_and(|ready| ready <= start) {
+            return self.coming.take_again();
+        }
+        match &mut self.keys {
+            Some(keys) => keys.begin(start),
+            None => self.coming.take_new(),
+        }
     }
 
     fn give(&mut self, message: u64, held: HeldMessage, start: u64) {
         let end = self.pool.give(held, start);
-        self.limits.begin(start, end);
-        let Attempt { time, fails } = held.outcome;
+        let HeldMessage { arrival, attempt, outcome: Attempt { time, fails } } = held;
+        self.limits.begin(start, end, fails);
         self.last_end = self.last_end.max(end);
         self.mean = if self.mean == 0 { time.max(1) } else { self.mean - self.mean / 8 + time / 8 };
         self.work.attempts += 1;
         self.work.busy += u128::from(time);
+        self.record.called(held, start, end);
         if fails {
-            let delay = self.model.retry.map_or(0, |retry| retry.delay);
             self.work.failed += 1;
-            self.again.push(Reverse((end.saturating_add(delay), message, held.arrival, held.attempt)));
-            self.failed.insert((held.arrival, message));
-            self.redelivered += u64::from(held.attempt > 1);
-        } else if let Some(keys) = &mut self.keys {
-            keys.ends(message, end);
+            let ready = end.saturating_add(self.delay(attempt));
+            self.coming.again.add(Redelivery { ready, message, arrival, delivered: attempt });
         }
+        if let Some(keys) = &mut self.keys {
+            keys.ends(message, end, fails);
+        }
+    }
+
+    /// After which time a message is tried again that has failed so often.
+    fn delay(&self, attempt: u32) -> u64 {
+        self.model.retry.map_or_else(|| nanos(self.backoff.delay(attempt)), |retry| retry.delay)
     }
 
     /// What the policy is told at `now`. An attempt counts when it has ended; of one that runs, the time counts, as the
@@ -264,7 +247,7 @@ impl<'a> Simulation<'a> {
         self.now = now;
         self.pool.count(now);
         let (mut work, mut handled_now, mut redelivered, mut oldest) =
-            (self.work, 0_u64, self.redelivered, None::<u64>);
+            (self.work, 0_u64, self.coming.again.repeated(), None::<u64>);
         let (mut calling, mut running) = (0, 0_u128);
         for (held, left) in self.pool.handling(now) {
             work.attempts -= 1;
@@ -284,19 +267,17 @@ impl<'a> Simulation<'a> {
         let waiting = arrived - self.started;
         self.record.backlog(waiting);
         // What may not begin yet stays in the stream.
-        let may_begin = self.limits.permitted(now) <= now;
-        let ahead = if may_begin { self.fetched_ahead() } else { 0 };
+        let ahead = if self.limits.may_begin(now) { self.fetched_ahead() } else { 0 };
         // What waits for its turn is fetched, as far as there is room.
-        let blocked = self.keys.as_ref().map_or(0, |keys| count(keys.blocked(now).min(ORDER_BUFFER)));
+        let blocked = self.keys.as_ref().map_or(0, |keys| count(keys.blocked(now)));
         let fetched = waiting.min(ahead + blocked);
-        let new = self.keys.as_ref().and_then(SimulatedKeys::oldest).or_else(|| self.cursor.peek());
+        let new = self.keys.as_ref().and_then(KeyTurns::oldest).or_else(|| self.coming.arrival());
         let waits = new.filter(|arrival| *arrival < now);
-        let failed = self.failed.first().map(|(arrival, _)| *arrival);
-        let oldest = oldest.into_iter().chain(waits).chain(failed).min();
+        let oldest = oldest.into_iter().chain(waits).chain(self.coming.again.oldest()).min();
         let sample = Sample {
             arrivals: arrived,
             pending: waiting - fetched,
-            ack_pending: fetched + handled_now + count(self.again.len()),
+            ack_pending: fetched + handled_now + count(self.coming.again.len()),
             redelivered,
             oldest_ms: oldest.map(|arrival| MIDNIGHT_MS + arrival / 1_000_000),
             now_ms: None,
@@ -313,18 +294,12 @@ impl<'a> Simulation<'a> {
         };
         let now_ms = MIDNIGHT_MS + now / 1_000_000;
         let at = Moment { elapsed: Duration::from_nanos(now), now_ms, wall_ms: now_ms };
-        let limited = self.limits.limited(sample.pending > 0, now);
-        let keys_waiting = self.keys_waiting(sample.pending > 0, now);
+        let limited =
+            self.limits.limited(sample.pending > 0, now) || self.keys.as_ref().is_some_and(|keys| keys.bind(now));
+        let unknown = self.coming.arrival().is_some_and(|arrival| arrival < now);
+        let keys_waiting = self.keys.as_mut().and_then(|keys| keys.waiting(unknown, sample.pending > 0, now));
         let seen = self.observer.observe(at, sample, work, self.pool.running(), &self.model.scale);
         Observation { limited, keys_waiting, ..seen }
-    }
-
-    /// Of how many keys messages wait or are with workers. As in a host, it is not known while others may be fetched.
-    fn keys_waiting(&mut self, pending: bool, now: u64) -> Option<u32> {
-        let keys = self.keys.as_mut()?;
-        let unknown = self.cursor.peek().is_some_and(|arrival| arrival < now);
-        let may_fetch = pending && keys.blocked(now) * 4 <= ORDER_BUFFER * 3;
-        (!unknown && !may_fetch).then(|| u32::try_from(keys.keys(now)).unwrap_or(u32::MAX))
     }
 
     /// How many deliveries the inbox holds where enough messages wait.
@@ -355,12 +330,9 @@ impl<'a> Simulation<'a> {
     /// At the end nobody waits any more, or what waits has been given up.
     fn finish(mut self, end: u64) -> SimulationOutcome {
         self.pool.count(end);
-        for arrival in self.keys.iter().flat_map(SimulatedKeys::arrivals) {
+        let (again, untried) = (count(self.coming.again.len()), self.keys.iter().flat_map(KeyTurns::untried));
+        for arrival in untried.chain(self.coming.arrivals()) {
             self.record.gave_up(end.saturating_sub(arrival));
-        }
-        while let Some(arrival) = self.cursor.peek() {
-            self.record.gave_up(end.saturating_sub(arrival));
-            self.cursor.advance();
         }
         let (mut handling, mut left) = (0, 0);
         for (held, time) in self.pool.handling(end) {
@@ -368,7 +340,7 @@ impl<'a> Simulation<'a> {
             // One that will fail is among those that will be delivered again.
             handling += u64::from(!held.outcome.fails);
         }
-        let unfinished = count(self.again.len()) + handling;
+        let unfinished = again + handling;
         self.record.outcome(end, unfinished, self.pool.alive(), self.work.busy - left)
     }
 }

@@ -1,11 +1,14 @@
-//! When a simulated message may begin, and for how long limits kept messages waiting. Times are nanoseconds and do not
-//! go back.
+//! When a simulated message may begin, by the host's own limits, and for how long they kept messages waiting. Times are
+//! nanoseconds and do not go back.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use tidegate_runtime::config::StartLimits;
+use tidegate_runtime::delivery::start_limits::{Gate, Kind, Told};
 
 /// A duration as the simulation has it.
 pub(super) fn nanos(duration: Duration) -> u64 {
@@ -15,13 +18,8 @@ pub(super) fn nanos(duration: Duration) -> u64 {
 /// The limits of a simulated workload.
 #[derive(Debug)]
 pub(super) struct SimulatedLimits {
-    /// From one start to the next, and how many may be made up for.
-    rate: Option<(u64, u64)>,
-    /// When the burst is whole again.
-    full_at: u64,
-    most: Option<usize>,
-    /// When the messages that are with workers end; kept where their number is limited.
-    ends: BinaryHeap<Reverse<u64>>,
+    /// `None` where nothing is limited.
+    gate: Option<SimulatedGate>,
     /// Until when it is counted for how long limits bound, and for how long that was since it was asked last.
     counted: u64,
     bound: u64,
@@ -30,90 +28,168 @@ pub(super) struct SimulatedLimits {
 
 impl SimulatedLimits {
     pub(super) fn new(limits: &StartLimits) -> Self {
-        Self {
-            rate: limits.rate.map(|rate| (nanos(rate.every), u64::from(rate.burst))),
-            full_at: 0,
-            most: limits.max_in_flight,
-            ends: BinaryHeap::new(),
-            counted: 0,
-            bound: 0,
-            asked: 0,
+        let gate = (!limits.is_none()).then(|| SimulatedGate::new(limits));
+        Self { gate, counted: 0, bound: 0, asked: 0 }
+    }
+
+    /// When a message may begin that could begin at this time, if it may before `limit`.
+    pub(super) fn permitted(&mut self, at: u64, limit: u64) -> Option<u64> {
+        match &mut self.gate {
+            Some(gate) => gate.permitted(at, limit),
+            None => Some(at).filter(|at| *at < limit),
         }
     }
 
-    /// When a message may begin that could begin at this time.
-    pub(super) fn permitted(&mut self, at: u64) -> u64 {
-        let at = match self.rate {
-            Some((every, burst)) => at.max(self.full_at.saturating_sub(every.saturating_mul(burst - 1))),
-            None => at,
-        };
-        let Some(most) = self.most else { return at };
-        while self.ends.peek().is_some_and(|Reverse(end)| *end <= at) {
-            self.ends.pop();
-        }
-        match self.ends.peek() {
-            Some(Reverse(end)) if self.ends.len() >= most => *end,
-            _ => at,
-        }
-    }
-
-    /// A message begins and ends at these times.
-    pub(super) fn begin(&mut self, start: u64, end: u64) {
-        if let Some((every, _)) = self.rate {
-            self.full_at = self.full_at.max(start).saturating_add(every);
-        }
-        if let Some(most) = self.most {
-            if self.ends.len() >= most {
-                self.ends.pop();
-            }
-            self.ends.push(Reverse(end));
+    /// A message begins, when it is [permitted](SimulatedLimits::permitted), and ends at `end`.
+    pub(super) fn begin(&mut self, start: u64, end: u64, fails: bool) {
+        if let Some(gate) = &mut self.gate {
+            gate.begin(start, end, fails);
         }
     }
 
     /// Notes that a message that could have begun at `available` had to wait for its limits, as far as `until`.
     pub(super) fn waited(&mut self, available: u64, until: u64) {
-        let permitted = self.permitted(available).min(until);
-        let since = available.max(self.counted);
+        let Some(gate) = &mut self.gate else { return };
+        // Until then it is counted, or it waited for a worker.
+        let from = available.max(gate.now);
+        let permitted = gate.permitted(from, until).unwrap_or(until);
+        let since = from.max(self.counted);
         if permitted > since {
             self.bound += permitted - since;
             self.counted = permitted;
         }
     }
 
-    /// Whether limits, and not the number of workers, mostly kept messages waiting since this was asked last.
+    /// Whether a message may begin now.
+    pub(super) fn may_begin(&mut self, now: u64) -> bool {
+        self.permitted(now, now.saturating_add(1)).is_some()
+    }
+
+    /// Whether limits, and not the number of workers, mostly kept messages waiting since this was asked last, or the
+    /// breaker is open.
     pub(super) fn limited(&mut self, pending: bool, now: u64) -> bool {
+        let Some(gate) = &mut self.gate else { return false };
         let (bound, time) = (std::mem::take(&mut self.bound), now.saturating_sub(self.asked));
         self.asked = now;
-        pending && time > 0 && bound as f64 >= StartLimits::BINDS * time as f64
+        gate.is_open(now) || (pending && time > 0 && bound as f64 >= StartLimits::BINDS * time as f64)
+    }
+}
+
+/// The host's own limits, told the simulated time.
+#[derive(Debug)]
+struct SimulatedGate {
+    gate: Gate,
+    begin: Instant,
+    /// Until when the gate knows what has ended.
+    now: u64,
+    /// What is with workers, by its end.
+    running: BinaryHeap<Reverse<Call>>,
+}
+
+/// A call that runs: when it ends, how it began, and what it will say.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Call {
+    end: u64,
+    kind: Kind,
+    fails: bool,
+}
+
+impl SimulatedGate {
+    fn new(limits: &StartLimits) -> Self {
+        let begin = Instant::now();
+        Self { gate: Gate::new(limits, begin), begin, now: 0, running: BinaryHeap::new() }
+    }
+
+    fn instant(&self, at: u64) -> Instant {
+        self.begin + Duration::from_nanos(at)
+    }
+
+    fn permitted(&mut self, at: u64, limit: u64) -> Option<u64> {
+        let mut at = at.max(self.now);
+        while at < limit {
+            self.end_until(at);
+            let now = self.instant(at);
+            if self.gate.startable(now) > 0 {
+                return Some(at);
+            }
+            // Either time alone brings it, or the end of a call.
+            let by_time = self.gate.when(1, now).map(|when| nanos(when.saturating_duration_since(self.begin)));
+            let by_end = self.running.peek().map(|Reverse(call)| call.end);
+            at = by_time.into_iter().chain(by_end).filter(|next| *next > at).min()?;
+        }
+        None
+    }
+
+    /// Tells the gate what has ended until then.
+    fn end_until(&mut self, at: u64) {
+        while self.running.peek().is_some_and(|Reverse(call)| call.end <= at) {
+            let Some(Reverse(Call { end, kind, fails })) = self.running.pop() else { return };
+            self.gate.told(if fails { Told::Fails } else { Told::Works }, kind, self.instant(end));
+            self.gate.end(kind);
+        }
+        self.now = self.now.max(at);
+    }
+
+    fn begin(&mut self, start: u64, end: u64, fails: bool) {
+        if let Some(kind) = self.gate.begin_one(self.instant(start)) {
+            self.running.push(Reverse(Call { end, kind, fails }));
+        }
+    }
+
+    fn is_open(&mut self, now: u64) -> bool {
+        self.end_until(now);
+        self.gate.status().breaker_open == Some(true)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tidegate_runtime::config::Rate;
+    use tidegate_runtime::config::{BreakerConfig, Rate};
+
+    const EVER: u64 = u64::MAX;
 
     #[test]
     fn a_burst_begins_at_once_and_then_one_after_the_other() {
         let rate = Rate { every: Duration::from_nanos(10), burst: 2 };
         let mut limits = SimulatedLimits::new(&StartLimits { rate: Some(rate), ..StartLimits::default() });
         let mut begin = |at| {
-            let start = limits.permitted(at);
-            limits.begin(start, start);
+            let start = limits.permitted(at, EVER).unwrap();
+            limits.begin(start, start, false);
             start
         };
         assert_eq!([begin(100), begin(100), begin(100), begin(100), begin(200)], [100, 100, 110, 120, 200]);
+        assert_eq!((limits.permitted(200, 205), limits.permitted(205, 300)), (Some(200), Some(205)));
     }
 
     #[test]
     fn one_begins_when_one_of_the_most_has_ended() {
         let mut limits = SimulatedLimits::new(&StartLimits { max_in_flight: Some(2), ..StartLimits::default() });
-        limits.begin(0, 30);
-        limits.begin(0, 20);
-        assert_eq!(limits.permitted(5), 20);
-        limits.begin(20, 90);
-        assert_eq!((limits.permitted(20), limits.permitted(31)), (30, 31));
-        limits.waited(10, 25);
-        assert!(!limits.limited(true, 25), "it bound for a while at most");
+        limits.begin(0, 30, false);
+        limits.begin(0, 20, true);
+        assert_eq!((limits.permitted(5, 20), limits.permitted(5, EVER)), (None, Some(20)));
+        limits.begin(20, 90, false);
+        assert_eq!(limits.permitted(20, EVER), Some(30));
+        limits.waited(10, 35);
+        assert!(!limits.limited(true, 35), "it bound for no time since something began");
+    }
+
+    #[test]
+    fn with_an_open_breaker_one_call_an_interval_begins_until_one_works() {
+        let nanos = Duration::from_nanos;
+        let breaker = BreakerConfig { ratio: 0.5, window: nanos(1000), min_calls: 2, probe_interval: nanos(100) };
+        let mut limits = SimulatedLimits::new(&StartLimits { breaker: Some(breaker), ..StartLimits::default() });
+        limits.begin(0, 10, true);
+        limits.begin(0, 20, true);
+        assert!(limits.may_begin(19) && !limits.limited(true, 19));
+        assert!(limits.limited(true, 20) && !limits.may_begin(20));
+        assert_eq!(limits.permitted(20, EVER), Some(120));
+        limits.begin(120, 130, true);
+        assert_eq!(limits.permitted(120, EVER), Some(220));
+        // A probe that takes longer than the interval is followed by nothing.
+        limits.begin(220, 400, false);
+        assert!(limits.limited(true, 399));
+        assert_eq!(limits.permitted(399, EVER), Some(400));
+        assert!(!limits.limited(true, 400));
     }
 }

@@ -9,8 +9,11 @@ use proptest::prelude::*;
 use super::arrivals::{ArrivalRow, Arrivals};
 use super::generate::Generator;
 use super::*;
-use tidegate_runtime::config::{Rate, Scale, SignalSource, StartLimits};
+use tidegate_runtime::config::{Scale, SignalSource, StartLimits};
 use tidegate_runtime::contract::Observation;
+
+mod keys;
+mod limits;
 
 const MS: u64 = 1_000_000;
 const SECOND: u64 = 1000 * MS;
@@ -23,8 +26,10 @@ fn model(min: u32, max: u32, service: ServiceTime) -> Model {
         batch: 100,
         service,
         retry: None,
+        outage: None,
         limits: StartLimits::default(),
         keys: None,
+        per_key: None,
         seed: 11,
         objective: SECOND,
     }
@@ -279,15 +284,17 @@ proptest! {
         min in 0_u32..6,
         more in 0_u32..30,
         objective in 0_u64..3000, retries in any::<bool>(), share in prop_oneof![Just(0.99), Just(0.8), Just(1.0)],
+        outage in proptest::option::of((0_u64..30, 1_u64..30)),
     ) {
         let arrivals = rows(&counts);
         let retry = retries.then_some(RetryModel { share: 0.2, delay: 300 * MS });
         let service = ServiceTime::Exponential(200 * MS);
-        let model = Model { seed, retry, objective: objective * MS, ..model(min, min + more, service) };
+        let outage = outage.map(|(from, length)| Outage { from: from * SECOND, to: (from + length) * SECOND });
+        let model = Model { seed, retry, outage, objective: objective * MS, ..model(min, min + more, service) };
         let bound = bound(&model, &arrivals, share).unwrap();
         prop_assert!(bound >= u128::from(min) * u128::from(arrivals.length()));
         let fixed = simulate(&model, &arrivals, |_| min + more);
-        prop_assert!(bound >= fixed.busy_time);
+        prop_assert!(outage.is_some() || bound >= fixed.busy_time);
         for outcome in [fixed, simulate(&model, &arrivals, reactive), simulate(&model, &arrivals, |_| 0)] {
             prop_assert!(!outcome.meets(share) || outcome.worker_time >= bound, "{} < {bound}", outcome.worker_time);
         }
@@ -329,98 +336,4 @@ fn of_a_run_that_is_given_up_only_what_was_done_counts() {
     let outcome = simulate(&model, &arrivals, |_| 2);
     assert_eq!((outcome.messages, outcome.unfinished), (3, 3));
     assert!(outcome.utilisation() <= 1.0 && outcome.utilisation() > 0.99, "{}", outcome.utilisation());
-}
-
-#[test]
-fn a_rate_stretches_a_burst_and_a_policy_that_reads_it_adds_no_workers() {
-    let rate = Rate { every: Duration::from_millis(100), burst: 10 };
-    let limits = StartLimits { rate: Some(rate), ..StartLimits::default() };
-    let model = Model { limits, ..model(1, 50, ServiceTime::Constant(10 * MS)) };
-    // Six hundred at once: ten begin, and then ten a second.
-    let arrivals = rows(&[600]);
-    let mut told = 0;
-    let blind = simulate(&model, &arrivals, |seen| {
-        told += u32::from(seen.limited);
-        reactive(seen)
-    });
-    let reads = simulate(&model, &arrivals, |seen| {
-        let wanted = reactive(seen);
-        if seen.limited { wanted.min(seen.running) } else { wanted }
-    });
-    assert!((58 * SECOND..=61 * SECOND).contains(&blind.end), "{}", blind.end);
-    assert_eq!(reads.end, blind.end, "more workers help nobody");
-    assert!(told > 50, "{told}");
-    assert!(blind.peak_workers == 50 && reads.peak_workers <= 2, "{} and {}", blind.peak_workers, reads.peak_workers);
-    // Without limits it is never said.
-    let free = Model { limits: StartLimits::default(), ..model.clone() };
-    simulate(&free, &arrivals, |seen| {
-        assert!(!seen.limited);
-        reactive(seen)
-    });
-}
-
-#[test]
-fn no_more_are_in_flight_than_may_be_whatever_the_policy_wants() {
-    let limits = StartLimits { max_in_flight: Some(3), ..StartLimits::default() };
-    let model = Model { limits, ..fixed(20, ServiceTime::Constant(100 * MS)) };
-    let mut told = 0;
-    let outcome = simulate(&model, &rows(&[300]), |seen| {
-        told += u32::from(seen.limited);
-        20
-    });
-    // Three at once, of a tenth of a second each.
-    assert!((10 * SECOND - 100 * MS..=11 * SECOND).contains(&outcome.end), "{}", outcome.end);
-    assert!(told >= 7, "{told}");
-}
-
-#[test]
-fn each_key_waits_as_for_a_worker_of_its_own() {
-    let arrivals = Generator::Poisson(28.0).arrivals(Duration::from_secs(100_000), 3);
-    let with = |spread| {
-        let keys = Some(KeyModel { count: 4, spread });
-        simulate(&Model { keys, ..fixed(40, ServiceTime::Exponential(100 * MS)) }, &arrivals, |seen| seen.running)
-    };
-    // A quarter of a Poisson process is one.
-    agrees(&with(KeySpread::Uniform), erlang_c(1, 0.7) / 3.0);
-    // The first key has more than one worker can do, and the others flow.
-    let skewed = with(KeySpread::Zipf);
-    assert!(skewed.wait_ms(0.99) > 1e6 && skewed.wait_ms(0.4) < 1e3, "{skewed:?}");
-}
-
-#[test]
-fn with_very_many_keys_all_is_as_without_an_order() {
-    let arrivals = rows(&[20, 0, 35, 50, 5, 0, 0, 80]);
-    let retry = Some(RetryModel { share: 0.2, delay: 300 * MS });
-    let model = Model { retry, ..model(0, 20, ServiceTime::Exponential(200 * MS)) };
-    let keys = Some(KeyModel { count: u32::MAX, spread: KeySpread::Uniform });
-    let wants = |seen: &Observation| u32::try_from(seen.pending + seen.ack_pending).unwrap() / 3 + 1;
-    let (none, many) = (simulate(&model, &arrivals, wants), simulate(&Model { keys, ..model }, &arrivals, wants));
-    assert_eq!(many, none);
-}
-
-#[test]
-fn what_waits_for_its_turn_when_it_is_given_up_is_counted() {
-    let retry = Some(RetryModel { share: 0.97, delay: 0 });
-    let keys = Some(KeyModel { count: 1, spread: KeySpread::Uniform });
-    let model = Model { retry, keys, ..fixed(5, ServiceTime::Constant(100 * SECOND)) };
-    let outcome = simulate(&model, &rows(&[200]), |seen| seen.running);
-    assert_eq!(outcome.messages, 200);
-    assert!(outcome.unfinished > 100, "{outcome:?}");
-}
-
-#[test]
-fn a_policy_is_told_of_how_many_keys_messages_wait_and_need_not_add_workers_for_more() {
-    let keys = Some(KeyModel { count: 3, spread: KeySpread::Uniform });
-    let model = Model { keys, ..model(3, 50, ServiceTime::Constant(100 * MS)) };
-    let arrivals = rows(&[60, 60, 60, 0, 0]);
-    let mut most = 0;
-    let told = simulate(&model, &arrivals, |seen| {
-        most = most.max(seen.keys_waiting.unwrap_or(0));
-        let wanted = u32::try_from(seen.pending + seen.ack_pending).unwrap();
-        seen.keys_waiting.map_or(wanted, |keys| wanted.min(keys.max(seen.running)))
-    });
-    let untold = simulate(&model, &arrivals, |seen| u32::try_from(seen.pending + seen.ack_pending).unwrap());
-    assert_eq!(most, 3);
-    assert!(told.worker_time * 2 < untold.worker_time, "{} {}", told.worker_time, untold.worker_time);
-    assert_eq!(told.wait_ms(0.99), untold.wait_ms(0.99));
 }

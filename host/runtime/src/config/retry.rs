@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::keys::WORKLOAD;
 use super::reader::Reader;
 
 /// What happens after a failure.
@@ -25,8 +26,14 @@ impl Retry {
     }
 
     /// The delay after a failed attempt, which counts from 1.
-    pub(crate) fn delay(&self, attempt: u32) -> Duration {
+    pub fn delay(&self, attempt: u32) -> Duration {
         let index = usize::try_from(attempt.saturating_sub(1)).unwrap_or(usize::MAX);
         self.backoff.get(index).or(self.backoff.last()).copied().unwrap_or_default()
+    }
+}
+
+impl Default for Retry {
+    fn default() -> Self {
+        Reader::of_nothing(WORKLOAD, Self::read)
     }
 }

@@ -23,19 +23,14 @@ mod order_state;
 mod ordered;
 mod per_key;
 mod turn;
+mod wanted;
 
 pub(crate) use batches::BatchRoom;
 pub(crate) use full_buffer::{Blocks, FullBuffer};
 pub(crate) use order_state::Ordered;
 pub(crate) use per_key::PerKey;
 pub(crate) use turn::{Turn, settled, settling};
-
-/// For how long workers should have work that is fetched ahead.
-const AHEAD: Duration = Duration::from_millis(100);
-
-/// The most deliveries that wait or are asked for. The client library drops messages of a subscription that holds
-/// 65,536 already. Half of that is left for the server's status messages about pulls.
-const MOST: usize = 1 << 15;
+pub use wanted::capacity;
 
 /// Announcements that wait in the connection's queue at once.
 const ANNOUNCED_AT_ONCE: usize = 1_000;
@@ -104,27 +99,6 @@ pub(crate) struct Inbox<D> {
     per_key: Option<Box<PerKey<D>>>,
     /// What lets deliveries begin; `None` where nothing is limited.
     starts: Option<Arc<StartGate>>,
-}
-
-/// How many deliveries to hold, waiting and asked for: enough for 100 ms of work, at most `batch` a worker, and never
-/// more than the client library can.
-///
-/// Without workers it is 1, the parked pull. Before any message was handled it is 1 a worker: a hundred messages should
-/// not wait behind the first one of a handler that takes seconds.
-pub fn capacity(workers: usize, batch: usize, service_time: Option<Duration>) -> usize {
-    let each = match service_time {
-        None => 1,
-        Some(time) => {
-            usize::try_from(AHEAD.as_nanos() / time.as_nanos().max(1)).unwrap_or(usize::MAX).clamp(1, batch.max(1))
-        }
-    };
-    workers.saturating_mul(each).clamp(1, MOST)
-}
-
-/// The part of `bytes` that `some` of `all` messages may have.
-fn share(bytes: usize, some: usize, all: usize) -> usize {
-    let share = (bytes as u128).saturating_mul(some as u128) / (all as u128).max(1);
-    usize::try_from(share).unwrap_or(usize::MAX)
 }
 
 fn bytes<D: Held>(of: &[Waiting<D>]) -> usize {
@@ -302,11 +276,6 @@ impl<D: Held> Inbox<D> {
         self.len() == 0
     }
 
-    /// How many more deliveries to ask for while `asked` may still come, and of how many bytes together.
-    pub(super) fn wanted(&self, asked: usize) -> Option<(usize, usize)> {
-        self.wants(self.len(), asked)
-    }
-
     /// Notes how many deliveries may still come. If none may, the deliveries of a suspended inbox can be given back.
     pub(super) fn set_asked(&self, asked: usize) {
         self.asked.store(asked, Relaxed);
@@ -327,58 +296,6 @@ impl<D: Held> Inbox<D> {
     /// Ends fetching: nothing more is wanted, ever.
     pub(super) fn end(&self) {
         self.fetching.store(false, Relaxed);
-    }
-
-    /// How many deliveries are missing, once half of the capacity is missing and half of the bytes are free.
-    fn wants(&self, waiting: usize, asked: usize) -> Option<(usize, usize)> {
-        let wanted = self.workers_want(waiting, asked);
-        if let Some(per_key) = &self.per_key {
-            return per_key.fits(wanted?, asked);
-        }
-        let Some(order) = &self.order else { return wanted };
-        // Asked with each delivery that is taken, so without a lock where nothing is wanted.
-        if wanted.is_none() && order.is_complete() {
-            return None;
-        }
-        match order.missing(asked) {
-            Some(missing) => missing.filter(|_| self.may_ask()),
-            None => order.fits(wanted?, asked),
-        }
-    }
-
-    fn may_ask(&self) -> bool {
-        self.fetching.load(Relaxed) && !self.is_suspended() && !self.paused.load(Relaxed)
-    }
-
-    fn workers_want(&self, waiting: usize, asked: usize) -> Option<(usize, usize)> {
-        let capacity = match (self.capacity(), &self.starts) {
-            (Some(capacity), None) => capacity,
-            (Some(capacity), Some(starts)) => starts.capacity(Demand { capacity, waiting, asked }),
-            (None, starts) => {
-                starts.iter().for_each(|starts| starts.nothing_wanted());
-                return None;
-            }
-        };
-        let missing = capacity.saturating_sub(waiting + asked);
-        // Deliveries that are asked for already have their share of the bytes.
-        let wants = missing > 0 && missing * 2 >= capacity;
-        wants.then(|| (missing, share(self.max_bytes / 2, missing, capacity)))
-    }
-
-    /// How many deliveries to hold, waiting and asked for, by what the workers can use; `None` while nothing is to be
-    /// asked for.
-    fn capacity(&self) -> Option<usize> {
-        let may_not = self.is_suspended() || self.paused.load(Relaxed);
-        if !self.fetching.load(Relaxed) || may_not || self.bytes.load(Relaxed) > self.max_bytes / 2 {
-            return None;
-        }
-        let workers = self.workers.load(Relaxed);
-        if workers == 0 && !self.parks.load(Relaxed) {
-            return None;
-        }
-        let service_time = Some(self.service_ns.load(Relaxed)).filter(|ns| *ns > 0).map(Duration::from_nanos);
-        let least = workers.saturating_mul(self.least.load(Relaxed)).min(MOST);
-        Some(capacity(workers, self.batch, service_time).max(least))
     }
 
     /// Puts a delivery that came at `since`.

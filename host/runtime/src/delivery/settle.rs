@@ -1,13 +1,11 @@
 //! Carries out a disposition: effects first, the settlement last.
 
 use std::future::Future;
-use std::pin::pin;
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 
 use crate::conditions::{Conditions, Part};
 use crate::config::Retry;
@@ -16,6 +14,7 @@ use crate::contract::{Cause, Death, Outcome, Response};
 use crate::delivery::attempts::Attempts;
 use crate::delivery::consumer_settings::Effective;
 use crate::delivery::inbox::{Waiting, settled, settling};
+use crate::delivery::keep::keep;
 use crate::delivery::outage::Outage;
 use crate::delivery::{Disposition, ResponseBounds, Verdict, conflicted, dispose, refused};
 use crate::ports::{EffectError, Held};
@@ -202,58 +201,6 @@ pub(crate) async fn term_again<D: Held>(waiting: Waiting<D>, kept: Kept) -> Sett
     Settled::DeadBefore
 }
 
-/// Awaits a future, and tells the server that the delivery is in progress each quarter of its ack wait until then.
-///
-/// `since` is when the server last heard of the delivery, and is updated.
-pub(crate) fn keep<D: Held, T>(
-    held: &D,
-    since: &mut Instant,
-    consumer: &Effective,
-    work: impl Future<Output = T>,
-) -> impl Future<Output = T> {
-    keep_all(std::slice::from_ref(held), std::slice::from_mut(since), consumer, work)
-}
-
-/// As [`keep`], for several deliveries. When the first of them is due, all are announced.
-pub(crate) async fn keep_all<D: Held, T>(
-    held: &[D],
-    since: &mut [Instant],
-    consumer: &Effective,
-    work: impl Future<Output = T>,
-) -> T {
-    let mut work = pin!(work);
-    // Most futures are done at their first poll, and need no timer.
-    if let Poll::Ready(done) = futures_util::poll!(work.as_mut()) {
-        return done;
-    }
-    loop {
-        // Armed before the ack wait is read, so that an edit in between is not missed.
-        let edited = consumer.ack_wait_edited();
-        let oldest = since.iter().min().copied();
-        let due = oldest.map(|oldest| consumer.announce_after().saturating_sub(oldest.elapsed()));
-        tokio::select! {
-            biased;
-            done = &mut work => return done,
-            () = sleep(due.unwrap_or_default()), if due.is_some() => {}
-            () = edited => continue,
-        }
-        // The work goes on meanwhile. It may hold places in a queue that the announcements wait in too: if it stood
-        // still, enough workers at once would wait for each other for ever.
-        tokio::select! {
-            biased;
-            done = &mut work => return done,
-            () = announce_all(held, since) => {}
-        }
-    }
-}
-
-async fn announce_all<D: Held>(held: &[D], since: &mut [Instant]) {
-    for (held, since) in held.iter().zip(since) {
-        *since = Instant::now();
-        held.in_progress().await;
-    }
-}
-
 /// Replies and acks, after all publications were stored.
 async fn complete<D: Held>(waiting: Waiting<D>, stored: Published, author: &Author, rules: &Rules) -> Settled {
     match stored.reply(&waiting.held).await {
@@ -421,6 +368,3 @@ pub(crate) async fn give_back_untaken<D: Held>(waiting: Waiting<D>, consumer: &E
     }
     held.nak(Duration::ZERO).await;
 }
-
-#[cfg(test)]
-mod tests;

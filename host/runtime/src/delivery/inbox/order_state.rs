@@ -4,11 +4,16 @@ use std::sync::Weak;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
 use std::time::Duration;
 
+use super::turn::Turn;
 use super::{Arc, Held, Inbox, Instant, Mutex, Notify, Waiting};
 use crate::config::OrderKey;
 use crate::delivery::consumer_settings::Effective;
 use crate::delivery::order::seen::KeysSeen;
 use crate::delivery::order::{Asked, Completeness, Dispatch, KeyHash, KeyHasher, Limits, SettledLate};
+
+/// How many turns that are over are kept for other messages: to make each anew, and to free it on another thread, would
+/// be a good part of what an order costs a message.
+const SPARE: usize = 1_024;
 
 /// What a workload that keeps an order has beside its queue.
 #[derive(Debug)]
@@ -39,11 +44,22 @@ pub(super) struct OrderState<D> {
     pub(super) ask: bool,
     /// All that waits was given back, and nothing waits any more.
     pub(super) ended: bool,
+    /// Turns that are over, for other messages.
+    spare: Vec<Box<Turn<D>>>,
 }
 
 impl<D> OrderState<D> {
     pub(super) fn may_begin(&self) -> bool {
         self.here.is_complete() && !self.ended
+    }
+
+    /// Keeps a turn that is over. It is returned if there are enough.
+    pub(super) fn keep_spare(&mut self, turn: Box<Turn<D>>) -> Option<Box<Turn<D>>> {
+        if self.spare.len() >= SPARE {
+            return Some(turn);
+        }
+        self.spare.push(turn);
+        None
     }
 }
 
@@ -56,6 +72,7 @@ impl<D> Ordered<D> {
             again: Vec::new(),
             ask: true,
             ended: false,
+            spare: Vec::new(),
         };
         Self {
             hasher: KeyHasher::new(by),
@@ -68,6 +85,17 @@ impl<D> Ordered<D> {
             is_complete: AtomicBool::new(false),
             seen: Arc::default(),
             inbox,
+        }
+    }
+
+    /// The turn of a message that came then.
+    pub(super) fn turn(&self, state: &mut OrderState<D>, key: KeyHash, sequence: u64, came: Instant) -> Box<Turn<D>> {
+        match state.spare.pop() {
+            Some(mut turn) => {
+                turn.becomes(key, sequence, came);
+                turn
+            }
+            None => Box::new(Turn::new(self.inbox.clone(), key, sequence, came)),
         }
     }
 

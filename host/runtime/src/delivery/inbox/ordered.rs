@@ -9,7 +9,6 @@ use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
 use super::order_state::Ordered;
-use super::turn::Turn;
 use super::{Arc, Company, Delivery, Held, Inbox, Instant, Relaxed, Waiting, attempt, sequence};
 use crate::config::OrderKey;
 use crate::delivery::consumer_settings::Effective;
@@ -46,10 +45,10 @@ impl<D: Held> Inbox<D> {
     /// A delivery came at `since`. It gets into the queue if it may begin.
     pub(super) fn arrive(&self, order: &Ordered<D>, held: D, since: Instant) {
         let (key, sequence, bytes) = (order.hasher.hash(held.delivery()), sequence(&held), held.delivery().size());
-        let turn = Turn::new(order.inbox.clone(), key, sequence, since);
         let (number, company, attempt) = (held.number(), self.company(held.delivery()), attempt(&held));
-        let mut arrived = Waiting { held, since, company, turn: Some(Box::new(turn)), permit: None };
         let mut state = order.state.lock();
+        let turn = order.turn(&mut state, key, sequence, since);
+        let mut arrived = Waiting { held, since, company, turn: Some(turn), permit: None };
         let was_complete = state.here.is_complete();
         state.here.arrived(number, since);
         if was_complete && !state.here.is_complete() {

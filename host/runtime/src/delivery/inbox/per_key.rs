@@ -107,7 +107,7 @@ impl<D: Held> Inbox<D> {
             arrived = left;
         }
         let mut places = per_key.places.lock();
-        if let Some(old) = places.find(key, message).filter(|_| again) {
+        if again && let Some(old) = places.find(key, message) {
             arrived.company = old.company;
             let old = std::mem::replace(old, arrived);
             drop(places);

@@ -6,6 +6,7 @@ use futures_util::FutureExt;
 use proptest::prelude::*;
 use tokio::sync::Semaphore;
 
+use super::wanted::MOST;
 use super::*;
 use crate::delivery::test_delivery::TestDelivery;
 

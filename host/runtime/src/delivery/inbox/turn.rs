@@ -8,7 +8,6 @@
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use super::order_state::Ordered;
 use super::{Held, Inbox, Instant, Waiting};
 use crate::delivery::order::KeyHash;
 
@@ -34,6 +33,12 @@ impl<D> Turn<D> {
         Self { inbox, key, sequence, came, retries: 0, is_over: false, settling: None, is_place: false }
     }
 
+    /// The same for another message, once that of this one is over.
+    pub(super) fn becomes(&mut self, key: KeyHash, sequence: u64, came: Instant) {
+        (self.key, self.sequence, self.came) = (key, sequence, came);
+        (self.retries, self.is_over) = (0, false);
+    }
+
     /// A place of the key, which a message has from when it begins until it is settled.
     pub(super) fn place(inbox: Weak<Inbox<D>>, key: KeyHash) -> Self {
         let mut place = Self::new(inbox, key, 0, Instant::now());
@@ -48,8 +53,10 @@ impl<D> Turn<D> {
 }
 
 impl<D: Held> Inbox<D> {
-    /// Tries a message again after the delay, before all others of its key. Returns it if nothing waits here any more.
-    fn retry(&self, order: &Ordered<D>, mut waiting: Waiting<D>, delay: Duration) -> Option<Waiting<D>> {
+    /// Tries a message again after the delay, before all others of its key. Returns it if nothing waits here any more,
+    /// or no order is kept.
+    fn retry(&self, mut waiting: Waiting<D>, delay: Duration) -> Option<Waiting<D>> {
+        let Some(order) = &self.order else { return Some(waiting) };
         let mut state = order.state.lock();
         let Some(turn) = waiting.turn.as_mut().filter(|_| order.is_here(&state)) else {
             drop(state);
@@ -113,10 +120,7 @@ impl<D: Held> Waiting<D> {
     /// the server has to deliver it again.
     pub(crate) fn try_again(self, delay: Duration) -> Option<Self> {
         let Some(inbox) = self.turn.as_ref().and_then(|turn| turn.inbox.upgrade()) else { return Some(self) };
-        match &inbox.order {
-            Some(order) => inbox.retry(order, self, delay),
-            None => Some(self),
-        }
+        inbox.retry(self, delay)
     }
 
     /// Whether this host tries the message again by itself.
@@ -164,7 +168,9 @@ pub(crate) fn settled<D: Held>(turn: Option<Box<Turn<D>>>) {
     let fewer_wait = again.is_some() || next.is_some();
     next.into_iter().for_each(|waiting| inbox.begins(waiting));
     order.tell(&state);
+    let left = state.keep_spare(turn);
     drop(state);
+    drop(left);
     if was_settling {
         // After it has ceased to count as held.
         order.ends_settling();

@@ -17,6 +17,7 @@ mod settled_late;
 
 pub(crate) use completeness::{Asked, Completeness, Unsettled};
 pub(crate) use dispatch::{Dispatch, Limits};
-pub(crate) use key::{ByKey, KeyHash, KeyHasher};
-pub(crate) use places::KeyPlaces;
+pub use key::KeyHash;
+pub(crate) use key::{ByKey, KeyHasher};
+pub use places::KeyPlaces;
 pub(crate) use settled_late::SettledLate;

@@ -6,7 +6,7 @@ use super::{ByKey, KeyHash, Limits};
 
 /// The places of all keys. `T` is a delivery. The state of a key is there as long as one of its messages is held.
 #[derive(Debug)]
-pub(crate) struct KeyPlaces<T> {
+pub struct KeyPlaces<T> {
     /// How many places a key has; at least 1.
     each: usize,
     keys: ByKey<Line<T>>,
@@ -33,17 +33,18 @@ pub(crate) struct MostWaiting<'a, T> {
 }
 
 impl<T> KeyPlaces<T> {
-    pub(crate) fn new(each: usize) -> Self {
+    /// With so many places for each key, at least 1.
+    pub fn new(each: usize) -> Self {
         Self { each: each.max(1), keys: ByKey::default(), waiting: 0, bytes: 0 }
     }
 
     /// Deliveries that wait.
-    pub(crate) fn waiting(&self) -> usize {
+    pub fn waiting(&self) -> usize {
         self.waiting
     }
 
     /// Keys of which a message is held.
-    pub(crate) fn keys(&self) -> usize {
+    pub fn keys(&self) -> usize {
         self.keys.len()
     }
 
@@ -57,8 +58,8 @@ impl<T> KeyPlaces<T> {
         self.keys.get_mut(&key)?.waiting.find(sequence)
     }
 
-    /// A delivery arrives that is not [found](KeyPlaces::find). It is returned if it begins.
-    pub(crate) fn arrive(&mut self, key: KeyHash, sequence: u64, bytes: usize, item: T) -> Option<T> {
+    /// A delivery of so many bytes arrives that is not here yet. It is returned if it begins.
+    pub fn arrive(&mut self, key: KeyHash, sequence: u64, bytes: usize, item: T) -> Option<T> {
         let line = self.keys.entry(key).or_insert_with(|| Line { begun: 0, waiting: Queue::new() });
         if line.begun < self.each {
             line.begun += 1;
@@ -71,7 +72,7 @@ impl<T> KeyPlaces<T> {
     }
 
     /// One that had begun has ended, whatever became of it. Returns what begins in its place, and its bytes.
-    pub(crate) fn ended(&mut self, key: KeyHash) -> Option<(T, usize)> {
+    pub fn ended(&mut self, key: KeyHash) -> Option<(T, usize)> {
         let line = self.keys.get_mut(&key)?;
         if let Some(Place { bytes, item, .. }) = line.waiting.take_first() {
             self.waiting -= 1;

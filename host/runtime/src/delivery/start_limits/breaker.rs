@@ -39,7 +39,7 @@ struct Open {
 
 /// It has slowed to probes, or goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Turn {
+pub enum Turn {
     /// It has slowed to probes.
     Opened,
     /// It goes on as before.

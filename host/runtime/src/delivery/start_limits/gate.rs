@@ -19,7 +19,7 @@ const FINE: u32 = 10_000;
 
 /// What the limits say now, for `/status` and metrics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct StartStatus {
+pub struct StartStatus {
     /// Deliveries that have begun and are not out of their handlers.
     pub in_flight: usize,
     /// Whether the workload has slowed to probes; `None` if it has no breaker.
@@ -31,8 +31,8 @@ pub(crate) struct StartStatus {
 }
 
 /// How a call began.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
     /// As all do.
     Ordinary,
     /// To try what does not work.
@@ -58,7 +58,7 @@ impl Demand {
 
 /// When a delivery may begin.
 #[derive(Debug)]
-pub(super) struct Gate {
+pub struct Gate {
     /// The limits of all hosts together, and the part of them that this one has; `None` is all.
     whole: (Option<Rate>, Option<usize>),
     part: Option<(u32, u32)>,
@@ -70,7 +70,8 @@ pub(super) struct Gate {
 }
 
 impl Gate {
-    pub(super) fn new(limits: &StartLimits, now: Instant) -> Self {
+    /// Nothing has begun yet.
+    pub fn new(limits: &StartLimits, now: Instant) -> Self {
         Self {
             whole: (limits.rate, limits.max_in_flight),
             part: None,
@@ -126,21 +127,21 @@ impl Gate {
     }
 
     /// How many may begin now.
-    pub(super) fn startable(&self, now: Instant) -> usize {
+    pub fn startable(&self, now: Instant) -> usize {
         let of_rate = self.rate().map_or(usize::MAX, |rate| rate.available(now));
         let of_breaker = self.breaker.as_ref().map_or(usize::MAX, |breaker| breaker.startable(now));
         self.places().min(of_rate).min(of_breaker)
     }
 
     /// When so many may begin at once; `None` if time alone does not bring that.
-    fn when(&self, count: usize, now: Instant) -> Option<Instant> {
+    pub fn when(&self, count: usize, now: Instant) -> Option<Instant> {
         let of_rate = self.rate().map_or(Some(now), |rate| rate.when(count, now))?;
         let of_breaker = self.breaker.as_ref().map_or(Some(now), |breaker| breaker.when(count, now))?;
         (count <= self.places()).then(|| of_rate.max(of_breaker))
     }
 
     /// Lets one begin, if it may.
-    pub(super) fn begin_one(&mut self, now: Instant) -> Option<Kind> {
+    pub fn begin_one(&mut self, now: Instant) -> Option<Kind> {
         if self.startable(now) == 0 {
             return None;
         }
@@ -160,15 +161,15 @@ impl Gate {
     }
 
     /// One that began has ended.
-    pub(super) fn end(&mut self, kind: Kind) {
+    pub fn end(&mut self, kind: Kind) {
         self.in_flight = self.in_flight.saturating_sub(1);
         if let Some(breaker) = &mut self.breaker {
             breaker.end(kind == Kind::Probe);
         }
     }
 
-    /// What a call has said.
-    pub(super) fn told(&mut self, told: Told, kind: Kind, now: Instant) -> Option<Turn> {
+    /// What a call has said that began so. It has not [ended](Gate::end) yet.
+    pub fn told(&mut self, told: Told, kind: Kind, now: Instant) -> Option<Turn> {
         self.breaker.as_mut()?.told(told, kind == Kind::Probe, now)
     }
 
@@ -211,7 +212,8 @@ impl Gate {
         open || (pending && share >= StartLimits::BINDS)
     }
 
-    pub(super) fn status(&self) -> StartStatus {
+    /// What the limits say now.
+    pub fn status(&self) -> StartStatus {
         StartStatus {
             in_flight: self.in_flight,
             breaker_open: self.breaker.as_ref().map(Breaker::is_open),

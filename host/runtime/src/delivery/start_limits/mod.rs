@@ -1,7 +1,7 @@
 //! When a delivery may begin: a rate, a number in handlers at once, and a breaker. What may not begin stays in the
 //! stream, because the host asks only for what may.
 //!
-//! [`gate`] decides, and is pure: it is told the time. This file is the lock around it, and who is woken.
+//! [`Gate`] decides, and is pure: it is told the time. This file is the lock around it, and who is woken.
 
 mod breaker;
 mod bucket;
@@ -19,11 +19,10 @@ use tokio::time::{Instant, sleep_until};
 use crate::conditions::{Conditions, Part};
 use crate::config::units::show_duration;
 use crate::config::{BreakerConfig, StartLimits};
-use breaker::Turn;
-use gate::{Gate, Kind};
-
-pub(crate) use gate::{Demand, StartStatus};
-pub(crate) use told::Told;
+pub use breaker::Turn;
+pub(crate) use gate::Demand;
+pub use gate::{Gate, Kind, StartStatus};
+pub use told::Told;
 
 /// Lets the deliveries of one workload begin. There is none where nothing is limited.
 #[derive(Debug)]

@@ -4,7 +4,7 @@ use crate::contract::{Answer, Failure, Fault, Outcome};
 
 /// What a call says about what is behind the handler.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Told {
+pub enum Told {
     /// It works: the handler has come to an end with the delivery.
     Works,
     /// It does not: the handler asked to retry, or ran out of time.

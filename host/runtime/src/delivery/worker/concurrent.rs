@@ -20,7 +20,8 @@ use crate::contract::{Answer, Author, Fault, Outcome};
 use crate::delivery::attempts::key;
 use crate::delivery::counters::Stats;
 use crate::delivery::inbox::{BatchRoom, Company, Waiting};
-use crate::delivery::settle::{Answerer, Remaining, give_back, keep, settle};
+use crate::delivery::keep::keep;
+use crate::delivery::settle::{Answerer, Remaining, give_back, settle};
 use crate::delivery::start_limits::Told;
 use crate::ports::{ConcurrentCall, Handler, Handlers, Held};
 

@@ -1,5 +1,8 @@
 //! `tidegate simulate`.
 
+mod limit_args;
+mod ranges;
+
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -15,14 +18,16 @@ use super::check_plugins::refused;
 use super::live::{self, LiveArgs};
 use super::output::{ReportFormat, json_line};
 use super::positive;
+use limit_args::LimitArgs;
+use ranges::{interval, number};
 use tidegate_lab::simulate::generate::Generator;
 use tidegate_lab::simulate::parse::{ServiceTimeSource, samples};
 use tidegate_lab::simulate::report::SimulationReport;
 use tidegate_lab::simulate::{
-    Arrivals, KeyModel, Model, RetryModel, SimulationOutcome, bound, chart, recorded, run as simulate, trace,
+    Arrivals, KeyModel, Model, Outage, RetryModel, SimulationOutcome, bound, chart, recorded, run as simulate, trace,
 };
 use tidegate_lab::terminal::{Bar, Terminal};
-use tidegate_runtime::config::{Compile, Limits, Plugins, Rate, Scale, SignalSource, StartLimits, units};
+use tidegate_runtime::config::{Compile, Limits, Plugins, Scale, SignalSource, StartLimits, units};
 use tidegate_runtime::contract::Fault;
 use tidegate_runtime::plugin::{PluginHost, PolicyContext, PolicyPlugin};
 
@@ -84,17 +89,13 @@ pub struct SimulateArgs {
     /// The share of attempts that fail, and after which delay they are tried again
     #[arg(long, value_name = "SHARE:DELAY")]
     pub retry: Option<RetryModel>,
-    /// How many attempts may begin in a time: 500/s, 30/m, 10/h
-    #[arg(long, value_name = "RATE", value_parser = units::rate)]
-    pub rate: Option<Duration>,
-    /// How many may begin at once after a time without any [default: what the rate allows in a second, at least 1]
-    #[arg(long, value_name = "N", requires = "rate", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
-    pub burst: Option<u32>,
-    /// How many messages may be with workers at once
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
-    pub max_in_flight: Option<u32>,
-    /// How many keys messages have that are handled one after the other, as with order-key, and how they are spread: N
-    /// or N:uniform, all keys alike; N:zipf, the second has half of what the first has, the third a third of it
+    /// A time in which what is behind the handler does not work, so that each attempt that begins fails: FROM..TO, such
+    /// as 60s..120s. Without --retry they are tried again after the delays that a host has by default
+    #[arg(long, value_name = "FROM..TO")]
+    pub outage: Option<Outage>,
+    /// How many keys messages have that are handled one after the other, as with order-key (but for
+    /// --per-key-max-in-flight), and how they are spread: N or N:uniform, all keys alike; N:zipf, the second has half
+    /// of what the first has, the third a third of it
     #[arg(long, value_name = "N[:SPREAD]")]
     pub keys: Option<KeyModel>,
     /// From the start of a worker until it takes a message
@@ -132,6 +133,9 @@ pub struct SimulateArgs {
     pub output: ReportFormat,
     #[allow(missing_docs)]
     #[command(flatten)]
+    pub limits: LimitArgs,
+    #[allow(missing_docs)]
+    #[command(flatten)]
     #[cfg(feature = "guests")]
     pub live: LiveArgs,
 }
@@ -157,23 +161,12 @@ fn setting(text: &str) -> Result<PolicySetting, String> {
     Ok(PolicySetting { policy, key: key.to_owned(), value: value.to_owned() })
 }
 
-fn number(text: &str, range: std::ops::RangeInclusive<f64>) -> Result<f64, String> {
-    let number = text.parse::<f64>().ok().filter(|number| range.contains(number));
-    number.ok_or_else(|| format!("it must be a number from {} to {}", range.start(), range.end()))
-}
-
 fn factor(text: &str) -> Result<f64, String> {
     number(text, 0.0..=1e6)
 }
 
 fn share(text: &str) -> Result<f64, String> {
     number(text, 0.0..=1.0)
-}
-
-fn interval(text: &str) -> Result<Duration, String> {
-    let interval = units::duration(text).map_err(|wrong| wrong.to_string())?;
-    let range = Duration::from_millis(10)..=Duration::from_secs(3600);
-    if range.contains(&interval) { Ok(interval) } else { Err("it must be from 10ms to 1h".to_owned()) }
 }
 
 /// Simulates and prints to `out`. `interrupted` makes what ends when the user wants a live run to end.
@@ -188,7 +181,7 @@ pub async fn run<F: Future<Output = ()>>(
     interrupted: impl FnOnce() -> std::io::Result<F>,
 ) -> anyhow::Result<ExitCode> {
     let (source, arrivals) = arrivals(&args)?;
-    let model = Arc::new(model(&args)?);
+    let (model, compared) = models(&args)?;
     #[cfg(feature = "guests")]
     if let Some(faster) = args.live.live {
         live::check(&model, &arrivals, faster)?;
@@ -197,13 +190,15 @@ pub async fn run<F: Future<Output = ()>>(
     // Whether it can be written is told before the run, which may be long.
     args.plot.as_deref().map(beside).transpose()?;
     let arrivals = Arc::new(arrivals);
+    let policies: Vec<_> =
+        policies.into_iter().flat_map(|policy| policy.with_each(&model, compared.as_ref())).collect();
     let bar = terminal.bar(STEPS * u64::try_from(policies.len())?);
     bar.say(format!("{} messages", arrivals.total()));
     let bounding = {
         let (model, arrivals) = (model.clone(), arrivals.clone());
         spawn_blocking(move || bound(&model, &arrivals, args.slo_share))
     };
-    let runs: Vec<_> = policies.into_iter().map(|policy| policy.start(&model, &arrivals, &bar)).collect();
+    let runs: Vec<_> = policies.into_iter().map(|(policy, model)| policy.start(model, &arrivals, &bar)).collect();
     let mut outcomes = Vec::new();
     for run in runs {
         outcomes.push(run.await.context("a simulation ended early")??);
@@ -325,23 +320,31 @@ fn model(args: &SimulateArgs) -> anyhow::Result<Model> {
         batch: usize::try_from(args.batch)?,
         service,
         retry: args.retry,
-        limits: limits(args)?,
+        outage: args.outage,
+        limits: args.limits.limits()?,
         keys: args.keys,
+        per_key: args.limits.per_key()?,
         seed: args.seed,
         objective: u64::from(args.slo_ms) * 1_000_000,
     })
 }
 
-fn limits(args: &SimulateArgs) -> anyhow::Result<StartLimits> {
-    let max_in_flight = args.max_in_flight.map(usize::try_from).transpose()?;
-    let rate = args.rate.map(|every| Rate::new(every, args.burst));
-    Ok(StartLimits { rate, max_in_flight, ..StartLimits::default() })
+/// What is simulated, and with an outage the same without the breaker, if there is one.
+fn models(args: &SimulateArgs) -> anyhow::Result<(Arc<Model>, Option<Arc<Model>>)> {
+    let model = model(args)?;
+    let without = || {
+        let limits = StartLimits { breaker: None, ..model.limits.clone() };
+        Arc::new(Model { limits, ..model.clone() })
+    };
+    let compared = (model.outage.is_some() && model.limits.breaker.is_some()).then(without);
+    Ok((Arc::new(model), compared))
 }
 
 /// A policy that has accepted its settings.
+#[derive(Clone)]
 struct StartedPolicy {
     name: String,
-    plugin: PolicyPlugin,
+    plugin: Arc<PolicyPlugin>,
     context: PolicyContext,
     state: Vec<u8>,
 }
@@ -379,7 +382,7 @@ async fn candidate(
         Ok(Err(refusal)) => bail!("{name} refuses its settings: {refusal}; correct --policy-setting"),
         Err(fault) => bail!("{name}: its init {fault}"),
     };
-    Ok(StartedPolicy { name, plugin, context, state })
+    Ok(StartedPolicy { name, plugin: Arc::new(plugin), context, state })
 }
 
 /// The stems of the files. One that came before gets -2, -3 and so on.
@@ -418,14 +421,23 @@ fn settings(names: &[String], typed: &[PolicySetting]) -> anyhow::Result<Vec<Vec
 }
 
 impl StartedPolicy {
+    /// Itself with the model, and with what that is compared with.
+    fn with_each(self, model: &Arc<Model>, compared: Option<&Arc<Model>>) -> Vec<(Self, Arc<Model>)> {
+        let beside = compared.map(|compared| {
+            let name = format!("{}, no breaker", self.name);
+            (Self { name, ..self.clone() }, compared.clone())
+        });
+        std::iter::once((self, model.clone())).chain(beside).collect()
+    }
+
     /// Simulates on a thread of its own, and goes on on it for as long as it takes.
     fn start(
         self,
-        model: &Arc<Model>,
+        model: Arc<Model>,
         arrivals: &Arc<Arrivals>,
         bar: &Bar,
     ) -> JoinHandle<anyhow::Result<(String, SimulationOutcome)>> {
-        let (model, arrivals, bar) = (model.clone(), arrivals.clone(), bar.clone());
+        let (arrivals, bar) = (arrivals.clone(), bar.clone());
         let runtime = tokio::runtime::Handle::current();
         spawn_blocking(move || {
             let Self { name, plugin, context, mut state } = self;
