@@ -5,11 +5,13 @@ use std::collections::BTreeMap;
 use tidegate_runtime::config::{Isolation, Limits, Workload};
 use tidegate_test_artifacts::probes;
 
+use crate::support::cli::run;
 use crate::support::eventually;
 use crate::support::host::{Host, workload};
 use crate::support::site::{DEAD, Site, header};
 
-/// A handler that asks a component within it, as `wac plug` links them. What it does depends on the payload's length.
+/// A handler that asks a component within it, which asks a third, as `wac plug` links them. What it does depends on the
+/// payload's length.
 fn composed() -> Vec<u8> {
     let core = r#"
         (import "prices" "double" (func $double (param i32) (result i32)))
@@ -39,20 +41,35 @@ fn composed() -> Vec<u8> {
         .replacen("(component", "(component $handler", 1);
     let text = format!(
         r#"(component
+             (component $taxes
+               (core module $taxes
+                 (memory 1)
+                 (func (export "with") (param i32) (result i32) (i32.mul (local.get 0) (i32.const 2))))
+               (core instance $i (instantiate $taxes))
+               (func $with (param "price" u32) (result u32) (canon lift (core func $i "with")))
+               (instance $taxed (export "with" (func $with)))
+               (export "shop:pricing/taxes@1.0.0" (instance $taxed)))
              (component $pricing
+               (import "shop:pricing/taxes@1.0.0"
+                 (instance $taxes (export "with" (func (param "price" u32) (result u32)))))
+               (core func $with (canon lower (func $taxes "with")))
                (core module $pricing
+                 (import "taxes" "with" (func $with (param i32) (result i32)))
                  (memory 1)
                  (func $price_of_nothing unreachable)
                  (func $double (export "double") (param i32) (result i32)
                    (if (i32.eqz (local.get 0)) (then (call $price_of_nothing)))
                    (if (i32.eq (local.get 0) (i32.const 1)) (then
                      (if (i32.eq (memory.grow (i32.const 100)) (i32.const -1)) (then unreachable))))
-                   (i32.mul (local.get 0) (i32.const 2))))
-               (core instance $i (instantiate $pricing))
+                   (call $with (local.get 0))))
+               (core instance $i (instantiate $pricing
+                 (with "taxes" (instance (export "with" (func $with))))))
                (func $double (param "price" u32) (result u32) (canon lift (core func $i "double")))
                (instance $prices (export "double" (func $double)))
                (export "shop:pricing/prices@1.0.0" (instance $prices)))
-             (instance $priced (instantiate $pricing))
+             (instance $taxed (instantiate $taxes))
+             (alias export $taxed "shop:pricing/taxes@1.0.0" (instance $taxes))
+             (instance $priced (instantiate $pricing (with "shop:pricing/taxes@1.0.0" (instance $taxes))))
              (alias export $priced "shop:pricing/prices@1.0.0" (instance $prices))
              {handler}
              (instance $handles (instantiate $handler (with "shop:pricing/prices@1.0.0" (instance $prices))))
@@ -89,6 +106,21 @@ async fn the_memories_of_all_parts_count_as_one() {
     assert_eq!(host.request("in.memories.a", "outer").await, "*");
     host.publish("in.memories.a", "either").await;
     assert_eq!(host.causes(1).await, BTreeMap::from([(3, "memory".to_owned())]));
+}
+
+#[tokio::test]
+async fn the_core_instances_of_all_parts_and_the_adapters_between_them_count_as_one() {
+    let site = Site::new().await;
+    site.install("composed", &composed());
+    let dir = site.plugins.path().to_str().unwrap();
+    let check = async |instances| {
+        let of = ["check", "--plugins", dir, "--stream", "work", "--handler", "composed", "--policy", "fixed"];
+        run(of.into_iter().chain(["--limit-instances", instances])).await
+    };
+    // A core module in each of the three parts, and an adapter where one calls another.
+    check("4").await.failed_with(1, &["composed.wasm", "more than the 4 core instances that limits.instances allows"]);
+    let checked = check("5").await;
+    assert_eq!(checked.code, Some(0), "{}", checked.said());
 }
 
 #[tokio::test(flavor = "multi_thread")]

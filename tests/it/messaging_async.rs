@@ -162,6 +162,38 @@ async fn answers_that_it_does_not_read_take_no_more_of_the_host_than_a_call_may(
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_a_call_leaves_ends_with_it() {
+    let host = host(streamed("left", 2)).await;
+    let mut requests = host.client.subscribe("prices.>").await.unwrap();
+    host.client.flush().await.unwrap();
+    let client = host.client.clone();
+    tokio::spawn(async move {
+        // The second is answered when the first has come, which nobody answers.
+        let (mut left, mut asked) = (None, None);
+        while let Some(request) = requests.next().await {
+            match request.subject.as_str() {
+                "prices.nobody" => left = Some(request),
+                _ => asked = Some(request),
+            }
+            if left.is_some()
+                && let Some(asked) = asked.take()
+            {
+                client.publish(asked.reply.unwrap(), "0123456789".into()).await.unwrap();
+            }
+        }
+    });
+    let script = "leave-publication out.a\nleave-request prices.nobody\nleave-answer prices.tea\necho";
+    assert_eq!(host.request("in.left.a", script).await, script);
+    // Of the same instance, in a call of its own.
+    let told = host.request("in.left.a", "left 2").await;
+    for left in ["written", "asked"] {
+        assert!(told.contains(&format!("nothing can be {left} while no message is handled")), "{told}");
+    }
+    assert_eq!(host.request("in.left.a", "left-answer").await, "0 bytes");
+    assert!(host.stored("OUT").await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_trap_costs_the_other_messages_of_its_instance_nothing() {
     let script =
         |id: usize| if id == 3 { "sleep 100\ntrap".to_owned() } else { format!("sleep 200\npublish out.a {id}") };

@@ -62,6 +62,14 @@ pub(crate) fn sha256(bytes: &[u8]) -> String {
     HEXLOWER.encode(&Sha256::digest(bytes))
 }
 
+/// Hexadecimal digits of a SHA-256.
+pub(crate) const DIGITS: usize = 64;
+
+/// Whether these are the hexadecimal digits of a SHA-256, in lower case.
+pub(crate) fn is_sha256(digits: &str) -> bool {
+    digits.len() == DIGITS && digits.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+}
+
 /// What a person sees of a digest.
 pub fn shown(digits: &str) -> &str {
     digits.get(..digits.floor_char_boundary(SHOWN)).unwrap_or(digits)
@@ -81,6 +89,15 @@ mod tests {
         let (a, b) = (Digest::from("2ea221eb71d2a0"), Digest::from("2ea221eb71d2b0"));
         assert_ne!(a, b);
         assert_eq!((a.to_string(), b.to_string()), ("2ea221eb71d2".to_owned(), "2ea221eb71d2".to_owned()));
+    }
+
+    #[test]
+    fn a_sha256_has_64_digits_in_lower_case() {
+        let whole = "0123456789abcdef".repeat(4);
+        assert!(is_sha256(&whole) && is_sha256(Digest::of(b"").whole()));
+        for other in ["", &whole[1..], &whole.to_uppercase(), &whole.replace('0', "g"), &format!("{whole}0")] {
+            assert!(!is_sha256(other), "{other}");
+        }
     }
 
     #[test]

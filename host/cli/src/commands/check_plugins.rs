@@ -34,7 +34,7 @@ impl Artifacts {
             if ask { Some(tempfile::tempdir().context("there is no place for plugins of registries")?) } else { None };
         let registries = Registries::new(&config.plugins.origin.oci);
         let mut files = BTreeMap::new();
-        for (number, name) in named(config).into_iter().enumerate() {
+        for (number, name) in config.plugin_names().into_iter().enumerate() {
             let Some(Ok(reference)) = OciReference::parse(name) else { continue };
             let file = match &place {
                 None => Err(String::new()),
@@ -68,7 +68,7 @@ impl PluginFiles {
         problems: &mut Vec<String>,
     ) -> anyhow::Result<Option<Self>> {
         let dir = &config.plugins.dir;
-        let is_needed = named(config).iter().any(|name| !OciReference::is_one(name));
+        let is_needed = !config.plugin_names().into_iter().all(OciReference::is_one);
         if let Err(error) = std::fs::read_dir(dir).map(drop)
             && is_needed
         {
@@ -112,7 +112,7 @@ impl PluginFiles {
         let store = PluginBucket::new(client.clone(), bucket);
         let place = tempfile::tempdir().context("there is no place for the plugins of the bucket")?;
         let dir = place.path().to_owned();
-        for name in named(config).into_iter().filter(|name| !OciReference::is_one(name)) {
+        for name in config.plugin_names().into_iter().filter(|name| !OciReference::is_one(name)) {
             let file = dir.join(format!("{name}.wasm"));
             match store.get(name, config.plugins.compile.max_size).await {
                 Ok(Some((stored, content))) => {
@@ -171,16 +171,4 @@ pub(super) fn refused(error: &LoadError) -> String {
         PluginRefusal::Missing => format!("{error}; {}", others(&error.file)),
         _ => error.to_string(),
     }
-}
-
-/// The plugins that workloads name, each once.
-fn named(config: &Config) -> Vec<&str> {
-    let all = config.workloads.iter().flat_map(|workload| {
-        let shadow = workload.shadow.as_ref().map(|shadow| shadow.policy.as_str());
-        [workload.handler.as_str(), workload.policy.as_str()].into_iter().chain(shadow)
-    });
-    let mut names: Vec<&str> = all.collect();
-    names.sort_unstable();
-    names.dedup();
-    names
 }

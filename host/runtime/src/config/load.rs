@@ -1,5 +1,6 @@
 //! From files, flags and variables to a [`Config`]: the only IO is reading the files and a context.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
@@ -77,6 +78,11 @@ impl Config {
     /// What a person should know of all workloads together.
     pub fn warnings(&self) -> Vec<String> {
         rings(&self.workloads)
+    }
+
+    /// The names of the plugins that workloads name, each once.
+    pub fn plugin_names(&self) -> BTreeSet<&str> {
+        self.workloads.iter().flat_map(Workload::plugins).map(|(_, name, _)| name).collect()
     }
 
     /// Reads the file that `flags` name (or `tidegate.toml` in the current directory, if it is there and no stream is

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use super::error::Wrong;
 use super::oci_reference::OciReference;
 use super::units::quoted;
-use crate::digest::Digest;
+use crate::digest::{DIGITS, Digest, is_sha256};
 use crate::subject::MAX_SUBJECT;
 
 /// The longest name JetStream takes, in bytes.
@@ -78,8 +78,6 @@ pub(super) fn plugin(name: &str) -> Result<(), Wrong> {
 
 /// What stands between a plugin's name and the digest that it is pinned to.
 const PIN: &str = "@sha256:";
-/// Hexadecimal digits of a SHA-256.
-const DIGITS: usize = 64;
 
 /// Reads a plugin's name, which may be pinned to a digest: `receipts` or `receipts@sha256:<64 digits>`. One in a
 /// registry is named by its place there, and the digest in that, which is its manifest's, is a part of the name.
@@ -91,7 +89,7 @@ pub(super) fn pinned_plugin(text: &str) -> Result<(String, Option<Digest>), Wron
         return plugin(text).map(|()| (text.to_owned(), None));
     };
     plugin(name)?;
-    if digits.len() == DIGITS && digits.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')) {
+    if is_sha256(digits) {
         return Ok((name.to_owned(), Some(digits.into())));
     }
     let found = digits.chars().count();

@@ -4,11 +4,10 @@ use std::fmt;
 
 use super::error::Wrong;
 use super::units::quoted;
+use crate::digest::{DIGITS, is_sha256};
 
 /// How a plugin's place in a registry begins.
 const SCHEME: &str = "oci://";
-/// Hexadecimal digits of a SHA-256.
-const DIGITS: usize = 64;
 /// The longest reference, in bytes. The specification bounds a name by 255 and a tag by 128.
 const LONGEST: usize = 512;
 /// The longest tag, as the specification has it.
@@ -101,7 +100,7 @@ impl fmt::Display for OciReference {
 
 fn digits(digest: &str) -> Result<String, String> {
     let digits = digest.strip_prefix("sha256:").ok_or("has a digest that is no sha256:")?;
-    if digits.len() == DIGITS && digits.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')) {
+    if is_sha256(digits) {
         return Ok(digits.to_owned());
     }
     Err(format!("has a digest that is not {DIGITS} hexadecimal digits in lower case"))

@@ -90,6 +90,14 @@ impl Workload {
         let reads = if self.queue.filter.is_empty() { &self.queue.subjects } else { &self.queue.filter };
         self.grants.loop_over(reads).into_iter().collect()
     }
+
+    /// The plugins that it names: as what (`handler`, `policy`, `shadow`), by which name, and what they are pinned to.
+    pub fn plugins(&self) -> impl Iterator<Item = (&'static str, &str, Option<&Digest>)> {
+        let shadow = self.shadow.as_ref().map(|shadow| ("shadow", shadow.policy.as_str(), shadow.pin.as_ref()));
+        let handler = ("handler", self.handler.as_str(), self.handler_pin.as_ref());
+        let policy = ("policy", self.policy.as_str(), self.policy_pin.as_ref());
+        [handler, policy].into_iter().chain(shadow)
+    }
 }
 
 /// A workload and where it was written, for what must hold among all of them.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::digest::sha256;
+use crate::digest::{is_sha256, sha256};
 use serde::{Deserialize, Serialize};
 
 /// The type of a manifest, and those of what stands in its place where an artifact is for several machines.
@@ -125,11 +125,6 @@ pub(super) fn config(content: &[u8], Interfaces { exports, imports }: &Interface
         "component": { "exports": exports, "imports": imports },
     });
     config.to_string().into_bytes()
-}
-
-/// Whether these are the digits of a SHA-256.
-pub(super) fn is_sha256(digits: &str) -> bool {
-    digits.len() == 64 && digits.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
 /// A type, as a part of a line. A registry may say anything.

@@ -1,8 +1,10 @@
 //! As probe-messaging, in the asynchronous form: each line of the payload is a step.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::task::Poll;
 
 use futures_util::future::{join, join_all};
+use futures_util::poll;
 
 #[allow(unsafe_code, reason = "generated")]
 mod bindings {
@@ -30,6 +32,7 @@ use bindings::wasi::config::store;
 use bindings::wasmcloud::messaging::consumer;
 use bindings::wasmcloud::messaging::types::{BrokerMessage, Error, HandleMessageError};
 use bindings::wit_stream;
+use wit_bindgen::spawn_local;
 
 struct Handler;
 
@@ -38,6 +41,10 @@ thread_local! {
     static COUNT: Cell<u64> = const { Cell::new(0) };
     /// Calls that run now.
     static RUNNING: Cell<usize> = const { Cell::new(0) };
+    /// What came of what a call has left when it ended.
+    static LEFT: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
+    /// An answer that a call has left unread.
+    static UNREAD: RefCell<Option<BrokerMessage>> = const { RefCell::new(None) };
 }
 
 /// What a step needs of its message.
@@ -114,6 +121,36 @@ async fn step(call: &Call, line: &str) -> Result<(), HandleMessageError> {
             };
             reply(call, format!("{kept} {error:?}").as_bytes()).await
         }
+        // It is under way when the call ends.
+        ["leave-request", subject] => {
+            let subject = (*subject).to_owned();
+            leave(async move { request(&subject, b"", Some(u32::MAX)).await }).await;
+            Ok(())
+        }
+        ["leave-publication", subject] => {
+            let (writer, body) = wit_stream::new();
+            std::mem::forget(writer);
+            let message = BrokerMessage { subject: (*subject).to_owned(), body, reply_to: None };
+            leave(async move { format!("{:?}", consumer::publish(message).await) }).await;
+            Ok(())
+        }
+        ["leave-answer", subject] => {
+            let answer = ask(subject, b"", None).await.map_err(failed)?;
+            UNREAD.set(Some(answer));
+            Ok(())
+        }
+        // What came of so many, once it is known.
+        ["left", count] => {
+            let count = usize::try_from(number(count)?).map_err(|_| HandleMessageError::Reject)?;
+            while LEFT.with_borrow(Vec::len) < count {
+                wait_for(1_000_000).await;
+            }
+            reply(call, LEFT.take().join("|").as_bytes()).await
+        }
+        ["left-answer"] => {
+            let answer = UNREAD.take().ok_or(HandleMessageError::Reject)?;
+            reply(call, format!("{} bytes", answer.body.collect().await.len()).as_bytes()).await
+        }
         ["publications", subject] => {
             let mut noted = 0;
             let error = loop {
@@ -132,6 +169,19 @@ async fn step(call: &Call, line: &str) -> Result<(), HandleMessageError> {
         ["trap"] => std::process::abort(),
         _ => Err(HandleMessageError::Other(format!("what is {line:?}?"))),
     }
+}
+
+/// Begins something that is not awaited, and notes what comes of it.
+async fn leave(what: impl Future<Output = String> + 'static) {
+    let mut what = Box::pin(what);
+    let begun = poll!(&mut what);
+    spawn_local(async move {
+        let came = match begun {
+            Poll::Ready(came) => came,
+            Poll::Pending => what.await,
+        };
+        LEFT.with_borrow_mut(|left| left.push(came));
+    });
 }
 
 fn number(text: &str) -> Result<u64, HandleMessageError> {

@@ -52,7 +52,9 @@ pub(super) struct Fake {
     wants: Wants,
     /// By `NAME:REFERENCE`.
     pub(super) manifests: Mutex<HashMap<String, Bytes>>,
-    blobs: Mutex<HashMap<String, Bytes>>,
+    /// What the manifests become, as soon as a component is fetched.
+    pub(super) next: Mutex<Option<HashMap<String, Bytes>>>,
+    pub(super) blobs: Mutex<HashMap<String, Bytes>>,
     /// The methods and paths of requests.
     pub(super) seen: Mutex<Vec<String>>,
 }
@@ -65,6 +67,7 @@ impl Fake {
             lie: Mutex::new(Lie::Nothing),
             wants,
             manifests: Mutex::default(),
+            next: Mutex::default(),
             blobs: Mutex::default(),
             seen: Mutex::default(),
         });
@@ -119,6 +122,9 @@ impl Fake {
 
     fn blob(&self, digits: &str) -> Response<Body> {
         let Some(blob) = self.blobs.lock().get(digits).cloned() else { return status(StatusCode::NOT_FOUND) };
+        if let Some(next) = self.next.lock().take() {
+            *self.manifests.lock() = next;
+        }
         let body = match *self.lie.lock() {
             Lie::ComponentElsewhere => return elsewhere("http://127.0.0.1:9/component"),
             Lie::OtherComponent => Body::from(vec![0; blob.len()]),

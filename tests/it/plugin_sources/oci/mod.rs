@@ -163,6 +163,97 @@ async fn a_start_without_the_registry_begins_with_what_was_fetched_before() {
     host.uses(&place, probes::WORKER_V1).await;
 }
 
+/// Changes what is written in the configuration.
+fn rewrite(setup: &Setup, from: &str, to: &str) {
+    let text = std::fs::read_to_string(setup.file()).unwrap();
+    assert!(text.contains(from), "{text}");
+    std::fs::write(setup.file(), text.replace(from, to)).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_start_where_the_component_cannot_be_fetched_begins_with_what_was_fetched_before() {
+    let fake = Fake::start(Wants::Nothing).await;
+    let place = fake.place("acme/probe:1");
+    let setup = setup(&fake.address, &place, "").await;
+    push(&setup, &place, probes::WORKER_V1).await;
+    let host = setup.host().await;
+    host.uses(&place, probes::WORKER_V1).await;
+    drop(host);
+    // The tag has moved, and the component that it leads to does not come.
+    push(&setup, &place, probes::WORKER_V2).await;
+    fake.lies(Lie::HalfComponent);
+    let mut host = setup.host().await;
+    host.running.line_with("what was fetched before is used").await;
+    host.problem(&place, &["sends a component that does not have its digest"]).await;
+    eventually("it is in use", async || host.plugin(&place).await["generation"] == digest(probes::WORKER_V1)).await;
+    assert_eq!(host.version().await, "v1");
+    fake.lies(Lie::Nothing);
+    host.uses(&place, probes::WORKER_V2).await;
+    assert_eq!(host.version().await, "v2");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tag_that_moves_to_what_cannot_be_fetched_does_not_stop_what_is_being_compiled() {
+    let fake = Fake::start(Wants::Nothing).await;
+    let place = fake.place("acme/probe:1");
+    let setup = setup(&fake.address, &place, "").await;
+    push(&setup, &place, probes::WORKER_V1).await;
+    let old = fake.manifests.lock().clone();
+    push(&setup, &place, probes::WORKER_V2).await;
+    let next = std::mem::replace(&mut *fake.manifests.lock(), old);
+    fake.blobs.lock().remove(&digest(probes::WORKER_V2)).unwrap();
+    // It moves as soon as the first component is fetched, and compiling that takes longer than a poll.
+    *fake.next.lock() = Some(next);
+    let compiled = setup.dir.path().join("compiled").display().to_string();
+    rewrite(&setup, concat!(env!("CARGO_TARGET_TMPDIR"), "/plugin-cache"), &compiled);
+    let host = setup.host().await;
+    host.problem(&place, &["does not have it"]).await;
+    eventually("it is in use", async || host.plugin(&place).await["generation"] == digest(probes::WORKER_V1)).await;
+    assert_eq!(host.version().await, "v1");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_refused_does_not_take_the_place_of_what_is_kept() {
+    let fake = Fake::start(Wants::Nothing).await;
+    let place = fake.place("acme/probe:1");
+    let setup = setup(&fake.address, &place, "").await;
+    push(&setup, &place, probes::WORKER_V1).await;
+    let host = setup.host().await;
+    host.uses(&place, probes::WORKER_V1).await;
+    push(&setup, &place, policies::FIXED).await;
+    host.problem(&place, &["it is a policy, and is used as a handler"]).await;
+    assert_eq!(host.version().await, "v1");
+    drop(host);
+    fake.lies(Lie::Broken);
+    let host = setup.host().await;
+    eventually("it is in use", async || host.plugin(&place).await["generation"] == digest(probes::WORKER_V1)).await;
+    assert_eq!(host.version().await, "v1");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_artifact_that_workloads_use_differently_is_asked_for_once() {
+    let fake = Fake::start(Wants::Nothing).await;
+    let place = fake.place("acme/probe:1");
+    let setup = setup(&fake.address, &place, "").await;
+    push(&setup, &place, probes::BATCH).await;
+    rewrite(&setup, "plugins.poll = \"100ms\"", "plugins.poll = \"1day\"");
+    let workload = |name: &str, more: &str| {
+        format!(
+            "[workload.{name}]\nstream = \"{name}\"\nsubjects = [\"in.{name}.>\"]\nmanage = \"create\"\npolicy = \
+             \"fixed\"\nhandler = \"{place}\"\n{more}\n"
+        )
+    };
+    let text = std::fs::read_to_string(setup.file()).unwrap();
+    let more = workload("other", "") + &workload("batches", "batching.size = 10");
+    std::fs::write(setup.file(), format!("{text}{more}")).unwrap();
+    fake.seen.lock().clear();
+    let host = setup.host().await;
+    host.uses(&place, probes::BATCH).await;
+    let seen = fake.seen.lock().clone();
+    assert_eq!(seen.iter().filter(|asked| asked.contains("/manifests/")).count(), 1, "{seen:?}");
+    assert_eq!(seen.iter().filter(|asked| asked.contains("/large/blobs/")).count(), 1, "{seen:?}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn credentials_are_given_where_a_registry_wants_them_and_are_never_shown() {
     for wants in [Wants::Basic, Wants::Token] {

@@ -1,12 +1,11 @@
 //! `tidegate plugin list`.
 
-use std::collections::BTreeSet;
 use std::io::Write;
 use std::process::ExitCode;
 
 use serde::Serialize;
 use tidegate_runtime::config::units::show_size;
-use tidegate_runtime::config::{Config, OciReference, Plugins, process_environment};
+use tidegate_runtime::config::{Config, OciReference, Plugins, Workload, process_environment};
 use tidegate_runtime::digest::{Digest, shown};
 use tidegate_runtime::jetstream::StoredPlugin;
 use tidegate_runtime::plugin::{FoundPlugin, found_in};
@@ -88,7 +87,9 @@ pub(super) async fn all(config: &Config) -> anyhow::Result<Vec<Listed>> {
         None => match found_in(&config.plugins) {
             Ok(found) => found,
             // Where all come from registries, there need be no directory.
-            Err(_) if !artifacts.is_empty() && named(config).all(OciReference::is_one) => Vec::new(),
+            Err(_) if !artifacts.is_empty() && config.plugin_names().into_iter().all(OciReference::is_one) => {
+                Vec::new()
+            }
             Err(error) => return Err(error.into()),
         },
         Some(_) => {
@@ -101,19 +102,11 @@ pub(super) async fn all(config: &Config) -> anyhow::Result<Vec<Listed>> {
     Ok(found.into_iter().map(|found| listed(found, config)).collect())
 }
 
-/// The plugins that workloads name, as often as they do.
-fn named(config: &Config) -> impl Iterator<Item = &str> {
-    config.workloads.iter().flat_map(|of| {
-        let shadow = of.shadow.as_ref().map(|shadow| shadow.policy.as_str());
-        [of.handler.as_str(), of.policy.as_str()].into_iter().chain(shadow)
-    })
-}
-
 /// The plugins in registries that workloads name, by name.
 async fn artifacts(config: &Config) -> Vec<FoundPlugin> {
     let registries = Registries::new(&config.plugins.origin.oci);
     let mut found = Vec::new();
-    for name in named(config).collect::<BTreeSet<_>>() {
+    for name in config.plugin_names() {
         let Some(Ok(reference)) = OciReference::parse(name) else { continue };
         let name = name.to_owned();
         found.push(match registries.find(&reference, None).await {
@@ -164,16 +157,13 @@ fn listed(found: FoundPlugin, config: &Config) -> Listed {
 
 /// The places in the configuration that name a plugin, and what they pin it to.
 fn uses(config: &Config, name: &str) -> Vec<(Use, Option<Digest>)> {
-    let of_workload = config.workloads.iter().flat_map(|of| {
-        let shadow = of.shadow.as_ref().map(|shadow| ("shadow", &shadow.policy, &shadow.pin));
-        let own = [("handler", &of.handler, &of.handler_pin), ("policy", &of.policy, &of.policy_pin)];
-        own.into_iter().chain(shadow).map(move |(role, plugin, pin)| (of, role, plugin, pin))
-    });
-    let named = of_workload.filter(|(_, _, plugin, _)| *plugin == name);
-    named
-        .map(|(of, role, _, pin)| {
-            let pinned = pin.as_ref().map(|pin| pin.whole().to_owned());
-            (Use { workload: of.name.clone(), role, pinned }, pin.clone())
-        })
-        .collect()
+    let of_workload = |of: &Workload| {
+        let named = of.plugins().filter(|(_, plugin, _)| *plugin == name);
+        let used = named.map(|(role, _, pin)| {
+            let pinned = pin.map(|pin| pin.whole().to_owned());
+            (Use { workload: of.name.clone(), role, pinned }, pin.cloned())
+        });
+        used.collect::<Vec<_>>()
+    };
+    config.workloads.iter().flat_map(of_workload).collect()
 }

@@ -22,7 +22,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use super::host::PluginHost;
 use super::place::{Changes, Place};
 use super::plugin_file::PluginFile;
-use super::registry_place::{RegistryAccess, RegistryPlace};
+use super::registry_places::RegistryPlaces;
 use super::slot::{PluginSlot, PluginState, Watch};
 use super::source::{file, signature_file};
 use crate::config::{Limits, OciReference, Plugins};
@@ -109,10 +109,10 @@ impl<W: World> AnySlot for PluginSlot<W> {
                 return PluginFile::new(host, place, self, looks).run().await;
             };
             let (registry, most, slot) = (registry.clone(), host.max_size(), self.clone());
-            let tell = |problem: Option<&str>| slot.history.lock().unasked = problem.map(str::to_owned);
             let file = PluginFile::new(host, place, self, registry.looks());
             tokio::select! {
-                () = registry.follow(most, tell) => {}
+                () = registry.follow(most) => {}
+                () = registry.tell(|problem| slot.history.lock().unasked = problem) => {}
                 () = file.run() => {}
             }
         })
@@ -129,7 +129,7 @@ impl Directory {
             place: place.clone(),
             asked: Arc::clone(&asked),
             changes: Changes::of(&place),
-            registries: RegistryAccess::new(&plugins.origin.oci),
+            registries: RegistryPlaces::new(&plugins.origin.oci),
         };
         let task = tokio::spawn(keeper.run(plugins.rescan));
         Self { host, place, asked, task, follows: Mutex::default() }
@@ -219,7 +219,7 @@ struct DirectoryTask {
     place: Place,
     asked: Arc<RequestedPlugins>,
     changes: Changes,
-    registries: Arc<RegistryAccess>,
+    registries: RegistryPlaces,
 }
 
 impl DirectoryTask {
@@ -267,8 +267,8 @@ impl DirectoryTask {
     }
 
     /// Where the plugin of this name comes from.
-    fn place_of(&self, name: &str) -> Place {
-        RegistryPlace::of(name, &self.registries).map_or_else(|| self.place.clone(), Place::Registry)
+    fn place_of(&mut self, name: &str) -> Place {
+        self.registries.of(name).map_or_else(|| self.place.clone(), Place::Registry)
     }
 
     /// Waits after an event until files should be looked at, which they were last at `looked`.

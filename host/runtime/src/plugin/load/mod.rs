@@ -17,8 +17,10 @@ mod inspect;
 mod place;
 mod plugin_file;
 mod refusal;
+mod registry_access;
 mod registry_cache;
 mod registry_place;
+mod registry_places;
 mod slot;
 mod source;
 

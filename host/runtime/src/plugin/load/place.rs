@@ -13,6 +13,7 @@ use super::refusal::PluginRefusal;
 use super::registry_place::RegistryPlace;
 use super::source::{FileContent, file, others, signature_file};
 use crate::config::Plugins;
+use crate::digest::Digest;
 
 /// Where plugins come from. Clones are the same place.
 #[derive(Clone)]
@@ -73,7 +74,14 @@ impl Place {
         match self {
             Self::Directory(dir) => host.read(&file(dir, plugin)).await,
             Self::Bucket(bucket) => bucket.read(plugin, host.max_size()).await,
-            Self::Registry(registry) => registry.read(host).await,
+            Self::Registry(registry) => registry.read(host.max_size()).await,
+        }
+    }
+
+    /// A plugin with this digest, that was read there, was loaded.
+    pub(super) async fn loaded(&self, digest: &Digest) {
+        if let Self::Registry(registry) = self {
+            registry.loaded(digest).await;
         }
     }
 }

@@ -98,6 +98,7 @@ impl<W: World> PluginFile<W> {
         if needs_loading && is_in_use && self.host.check_signature(&source).is_ok() {
             // It was put back after something else was refused, or is signed anew.
             self.progress.loaded(&identity);
+            self.place.loaded(&digest).await;
         } else if needs_loading {
             let began = Instant::now();
             self.tell_long(&source);
@@ -114,7 +115,10 @@ impl<W: World> PluginFile<W> {
                 Ok(_) if !is_still_there(&self.host, &self.place, &self.slot.name, &identity, fingerprint).await => {
                     return self.tell_withdrawn(&digest);
                 }
-                Ok(loaded) => self.adopt(loaded, &identity, began),
+                Ok(loaded) => {
+                    self.adopt(loaded, &identity, began);
+                    self.place.loaded(&digest).await;
+                }
                 Err(PluginRefusal::Stopping) => return None,
                 Err(refusal) => {
                     if !self.refuse(&refusal, &identity, fingerprint, began) {

@@ -1,69 +1,29 @@
 //! A plugin that comes from a registry: which artifact its reference leads to, asked again and again.
+//!
+//! What is used changes only when the component of another artifact is here, so that one that cannot be fetched changes
+//! nothing.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use tokio::sync::{Notify, OnceCell, watch};
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
 use super::file_progress::{Fingerprint, Stamp};
-use super::host::PluginHost;
 use super::refusal::PluginRefusal;
-use super::registry_cache::RegistryCache;
+use super::registry_access::RegistryAccess;
 use super::source::FileContent;
 use crate::backoff::Backoff;
-use crate::config::{OciConfig, OciReference, OciVersion};
-use crate::registry::{Artifact, Registries};
+use crate::config::{OciReference, OciVersion};
+use crate::digest::Digest;
+use crate::registry::Artifact;
 use crate::signature;
 
 /// The first pause before a registry is asked again that did not answer; the longest is the time between two polls.
 const AGAIN: Duration = Duration::from_secs(1);
 /// The longest pause before a component is fetched again that could not be had, in polls.
 const LONGEST: u32 = 10;
-
-/// The registries of a host, and what is kept of them.
-#[derive(Debug)]
-pub(super) struct RegistryAccess {
-    registries: Registries,
-    config: OciConfig,
-    cache: OnceCell<RegistryCache>,
-}
-
-impl RegistryAccess {
-    pub(super) fn new(config: &OciConfig) -> Arc<Self> {
-        Arc::new(Self { registries: Registries::new(config), config: config.clone(), cache: OnceCell::new() })
-    }
-
-    /// What is kept, opened when it is needed first. One that cannot be used is told once, and keeps nothing.
-    async fn cache(&self) -> RegistryCache {
-        let open = async {
-            let dir = self.config.cache.clone();
-            let opened = tokio::task::spawn_blocking(move || RegistryCache::open(dir.as_deref())).await;
-            let opened = opened.unwrap_or_else(|_| Ok(RegistryCache::off()));
-            opened.unwrap_or_else(|problem| {
-                tracing::warn!(problem, "what registries give is not kept; a start needs them");
-                RegistryCache::off()
-            })
-        };
-        self.cache.get_or_init(|| open).await.clone()
-    }
-
-    /// What is kept of a reference, of at most so many bytes.
-    async fn kept(&self, name: &str, most: u64) -> Option<(Artifact, Vec<u8>)> {
-        let (cache, name) = (self.cache().await, name.to_owned());
-        tokio::task::spawn_blocking(move || cache.get(&name, most)).await.ok().flatten()
-    }
-
-    async fn keep(&self, name: &str, artifact: &Artifact, component: &[u8]) {
-        let (cache, of) = (self.cache().await, name.to_owned());
-        let (artifact, component) = (artifact.clone(), component.to_vec());
-        let kept = tokio::task::spawn_blocking(move || cache.put(&of, &artifact, &component)).await;
-        if let Ok(Err(error)) = kept {
-            tracing::warn!(plugin = name, %error, "what the registry gave cannot be kept; a start needs it");
-        }
-    }
-}
 
 /// One reference, as far as it is known where it leads.
 #[derive(Debug)]
@@ -74,17 +34,32 @@ pub(super) struct RegistryPlace {
     seen: Mutex<Seen>,
     /// Changes when the plugin has to be looked at.
     looks: watch::Sender<bool>,
-    /// Told when a component could not be fetched.
-    unread: Notify,
+    /// Why what the reference leads to now cannot be had, while something else is used.
+    told: watch::Sender<Option<String>>,
+    /// Held by whoever asks. Workloads that ask different things of the plugin have it from one that does.
+    turn: tokio::sync::Mutex<()>,
 }
 
 #[derive(Debug, Default)]
 struct Seen {
-    artifact: Option<Artifact>,
-    /// Why the registry could not be asked last.
+    /// Where the reference leads, as the registry has said.
+    leads_to: Option<Artifact>,
+    /// What is used.
+    current: Option<Current>,
+    /// Why the registry does not give what is there.
     problem: Option<String>,
     /// What could not be fetched last.
     unread: Option<Unread>,
+}
+
+/// An artifact whose component was had.
+#[derive(Debug)]
+struct Current {
+    artifact: Artifact,
+    /// The component, until it was loaded.
+    component: Option<Arc<[u8]>>,
+    /// Whether this is what is kept of the reference.
+    is_kept: bool,
 }
 
 /// An artifact whose component could not be had. It is not fetched again at each poll: it may be large.
@@ -111,157 +86,213 @@ impl Seen {
         let (digest, problem, again) = (digest.to_owned(), problem.to_owned(), Instant::now() + backoff.pause());
         self.unread = Some(Unread { digest, problem, again, backoff });
     }
+
+    /// Where the reference leads, or what is used while that is not known.
+    fn known(&self) -> Option<&Artifact> {
+        self.leads_to.as_ref().or(self.current.as_ref().map(|current| &current.artifact))
+    }
+
+    /// What is to be fetched: where the reference leads, if that is not what is used.
+    fn wanted(&self) -> Option<&Artifact> {
+        let is_used = |artifact: &Artifact| self.current.as_ref().is_some_and(|current| current.artifact == *artifact);
+        self.leads_to.as_ref().filter(|artifact| !is_used(artifact))
+    }
+
+    /// When what is wanted is to be fetched again that could not be.
+    fn again(&self) -> Option<Instant> {
+        let (wanted, unread) = (self.wanted()?, self.unread.as_ref()?);
+        (unread.digest == wanted.digest).then_some(unread.again)
+    }
 }
 
 impl RegistryPlace {
     /// Of the plugin with this name, if it is one in a registry.
     pub(super) fn of(name: &str, access: &Arc<RegistryAccess>) -> Option<Arc<Self>> {
         let reference = OciReference::parse(name)?.ok()?;
-        let (access, seen, looks) = (access.clone(), Mutex::default(), watch::Sender::new(false));
-        Some(Arc::new(Self { name: name.to_owned(), reference, access, seen, looks, unread: Notify::new() }))
+        Some(Arc::new(Self {
+            name: name.to_owned(),
+            reference,
+            access: access.clone(),
+            seen: Mutex::default(),
+            looks: watch::Sender::new(false),
+            told: watch::Sender::default(),
+            turn: tokio::sync::Mutex::default(),
+        }))
     }
 
     pub(super) fn looks(&self) -> watch::Receiver<bool> {
         self.looks.subscribe()
     }
 
-    /// Asks the registry again and again where the reference leads, for ever. `tell` is given why it cannot be asked,
-    /// and `None` when it can, each time that this has changed while an artifact is known.
-    pub(super) async fn follow(&self, most: u64, tell: impl Fn(Option<&str>)) {
-        let poll = self.access.config.poll;
-        let mut backoff = Backoff::new(AGAIN.min(poll), poll);
-        if matches!(self.reference.version, OciVersion::Digest(_)) {
-            // Nothing else can have this digest, whatever the registry says.
-            let kept = self.kept(most).await;
-            self.seen.lock().artifact = kept;
-        }
+    /// Tells for ever why what the reference leads to now cannot be had, while something else is used.
+    pub(super) async fn tell(&self, tell: impl Fn(Option<String>)) {
+        let mut told = self.told.subscribe();
         loop {
-            let known = self.seen.lock().artifact.as_ref().map(|artifact| artifact.digest.clone());
-            let pause = match self.access.registries.find(&self.reference, known.as_deref()).await {
-                Ok(found) => {
-                    backoff.reset();
-                    self.found(found, &tell);
-                    poll
-                }
-                Err(problem) => {
-                    self.failed(problem, most, &tell).await;
-                    backoff.pause()
-                }
-            };
-            // Even if nothing has changed: what could not be read is read again.
-            self.looks.send_replace(true);
-            self.pause(Instant::now() + pause).await;
-        }
-    }
-
-    /// Waits until then. A component that could not be fetched is looked at when its own pause is over.
-    async fn pause(&self, until: Instant) {
-        loop {
-            let again = self.seen.lock().unread.as_ref().map(|unread| unread.again);
-            let again = again.filter(|again| *again > Instant::now() && *again < until);
-            tokio::select! {
-                () = sleep_until(again.unwrap_or(until)) => match again {
-                    Some(_) => _ = self.looks.send_replace(true),
-                    None => return,
-                },
-                () = self.unread.notified() => {}
+            tell(told.borrow_and_update().clone());
+            if told.changed().await.is_err() {
+                return;
             }
         }
     }
 
-    /// The artifact that is kept, if it is one to which the reference can lead.
-    async fn kept(&self, most: u64) -> Option<Artifact> {
-        let (artifact, _) = self.access.kept(&self.name, most).await?;
+    /// Asks the registry again and again where the reference leads, for ever, and fetches that. Where several follow
+    /// it, one does so.
+    pub(super) async fn follow(&self, most: u64) {
+        let _turn = self.turn.lock().await;
+        let poll = self.access.config.poll;
+        let mut backoff = Backoff::new(AGAIN.min(poll), poll);
+        if matches!(self.reference.version, OciVersion::Digest(_)) {
+            // Nothing else can have this digest, whatever the registry says.
+            self.begin_with_kept(most).await;
+        }
+        loop {
+            let asked = self.find().await;
+            let pause = match &asked {
+                Ok(()) => {
+                    backoff.reset();
+                    poll
+                }
+                Err(_) => backoff.pause(),
+            };
+            let until = Instant::now() + pause;
+            loop {
+                let had = match &asked {
+                    Ok(()) => self.fetch(most).await,
+                    Err(problem) => Err(problem.clone()),
+                };
+                let begins_with_kept = had.is_err() && self.begin_with_kept(most).await;
+                self.note(had.err(), begins_with_kept);
+                // Even if nothing has changed: what could not be read is read again.
+                self.looks.send_replace(true);
+                let again = self.seen.lock().again().filter(|again| asked.is_ok() && *again < until);
+                let Some(again) = again else { break };
+                sleep_until(again).await;
+            }
+            sleep_until(until).await;
+        }
+    }
+
+    /// Asks where the reference leads.
+    async fn find(&self) -> Result<(), String> {
+        let known = self.seen.lock().known().map(|artifact| artifact.digest.clone());
+        let found = self.access.registries.find(&self.reference, known.as_deref()).await?;
+        let mut seen = self.seen.lock();
+        seen.leads_to = found.or_else(|| seen.known().cloned());
+        Ok(())
+    }
+
+    /// Fetches the component of where the reference leads, if that is not what is used.
+    async fn fetch(&self, most: u64) -> Result<(), String> {
+        let Some(artifact) = self.seen.lock().wanted().cloned() else { return Ok(()) };
+        let (component, is_kept) = self.component(&artifact, most).await?;
+        self.seen.lock().current = Some(Current { artifact, component: Some(component), is_kept });
+        Ok(())
+    }
+
+    /// Where nothing is used yet, begins with what is kept, if the reference can lead to that. Says whether it did.
+    async fn begin_with_kept(&self, most: u64) -> bool {
+        if self.seen.lock().current.is_some() {
+            return false;
+        }
+        let Some((artifact, component)) = self.access.kept(&self.name, most).await else { return false };
         match &self.reference.version {
-            OciVersion::Digest(digest) if *digest != artifact.digest => None,
-            _ => Some(artifact),
+            OciVersion::Digest(digest) if *digest != artifact.digest => return false,
+            _ => {}
         }
+        self.seen.lock().current = Some(Current { artifact, component: Some(component.into()), is_kept: true });
+        true
     }
 
-    fn found(&self, found: Option<Artifact>, tell: &impl Fn(Option<&str>)) {
+    /// Notes and logs why the registry does not give what is there, if it does not.
+    fn note(&self, problem: Option<String>, begins_with_kept: bool) {
         let mut seen = self.seen.lock();
-        let had_problem = seen.problem.take().is_some();
-        if let Some(artifact) = found {
-            seen.artifact = Some(artifact);
-        }
-        drop(seen);
-        if had_problem {
-            tracing::info!(plugin = self.name, "the registry can be asked again");
-            tell(None);
-        }
-    }
-
-    async fn failed(&self, problem: String, most: u64, tell: &impl Fn(Option<&str>)) {
-        let is_known = self.seen.lock().artifact.is_some();
-        let kept = if is_known { None } else { self.kept(most).await };
-        let mut seen = self.seen.lock();
-        let is_news = seen.problem.as_ref() != Some(&problem);
-        let begins_with_kept = kept.is_some();
-        if let Some(artifact) = kept {
-            seen.artifact = Some(artifact);
-        }
-        let is_known = seen.artifact.is_some();
-        seen.problem = Some(problem.clone());
+        let is_known = seen.current.is_some();
+        let before = std::mem::replace(&mut seen.problem, problem.clone());
         drop(seen);
         let name = &self.name;
-        // Where nothing is known yet, whoever waits for it tells.
-        if begins_with_kept {
-            tracing::warn!(plugin = name, problem, "the registry cannot be asked; what was fetched before is used");
-        } else if is_known && is_news {
-            tracing::warn!(plugin = name, problem, "the registry cannot be asked; what is loaded stays");
+        match &problem {
+            None if before.is_some() => tracing::info!(plugin = name, "the registry gives what is there again"),
+            Some(problem) if begins_with_kept => tracing::warn!(
+                plugin = name,
+                problem,
+                "the registry does not give what is there; what was fetched before is used"
+            ),
+            // Where nothing is known yet, whoever waits for it tells.
+            Some(problem) if is_known && before.as_ref() != Some(problem) => {
+                tracing::warn!(plugin = name, problem, "the registry does not give what is there; what is loaded stays")
+            }
+            _ => {}
         }
-        if is_known && (is_news || begins_with_kept) {
-            tell(Some(&problem));
-        }
+        let told = problem.filter(|_| is_known);
+        self.told.send_if_modified(|before| std::mem::replace(before, told.clone()) != told);
     }
 
-    /// What tells the artifact from another.
+    /// What tells the artifact that is used from another.
     pub(super) fn fingerprint(&self) -> Option<Fingerprint> {
         let seen = self.seen.lock();
-        let artifact = seen.artifact.as_ref()?;
+        let artifact = &seen.current.as_ref()?.artifact;
         let digits = |range| artifact.digest.get(range).and_then(|digits| u64::from_str_radix(digits, 16).ok());
         let (device, inode) = (digits(0..16).unwrap_or_default(), digits(16..32).unwrap_or_default());
         let content = Stamp { device, inode, length: artifact.bytes, modified: None, changed: (0, 0) };
         Some(Fingerprint { content, signature: None, is_exact: true })
     }
 
-    /// Reads the component, from what is kept or from the registry.
-    pub(super) async fn read(&self, host: &PluginHost) -> Result<FileContent, PluginRefusal> {
-        let most = host.max_size();
-        let (known, problem) = {
+    /// Reads the component of what is used, of at most so many bytes.
+    pub(super) async fn read(&self, most: u64) -> Result<FileContent, PluginRefusal> {
+        let (artifact, component) = {
             let seen = self.seen.lock();
-            (seen.artifact.clone(), seen.problem.clone())
+            let Some(Current { artifact, component, .. }) = &seen.current else {
+                let problem = seen.problem.clone();
+                return Err(PluginRefusal::Object(problem.unwrap_or_else(|| "its registry is being asked".to_owned())));
+            };
+            (artifact.clone(), component.clone())
         };
-        let Some(artifact) = known else {
-            return Err(PluginRefusal::Object(problem.unwrap_or_else(|| "its registry is being asked".to_owned())));
+        let component = match component {
+            Some(component) => component,
+            None => self.component(&artifact, most).await.map_err(PluginRefusal::Object)?.0,
         };
-        let kept = self.access.kept(&self.name, most).await.filter(|(kept, _)| *kept == artifact);
-        let (bytes, is_new) = match kept {
-            Some((_, bytes)) => (bytes, false),
-            None => {
-                if let Some(problem) = self.seen.lock().not_now(&artifact.digest) {
-                    return Err(PluginRefusal::Object(problem));
-                }
-                let got = self.access.registries.component(&self.reference, &artifact, most).await;
-                let bytes = got.map_err(|problem| {
-                    self.seen.lock().could_not(&artifact.digest, &problem, self.access.config.poll);
-                    self.unread.notify_one();
-                    PluginRefusal::Object(problem)
-                })?;
-                self.seen.lock().unread = None;
-                (bytes, true)
-            }
-        };
-        let signature = artifact.signature.clone().map(|text| match text.len() {
+        let signature = artifact.signature.map(|text| match text.len() {
             0..=signature::MOST => Ok(text.into_bytes()),
             _ => Err("is larger than a signature is"),
         });
-        let content = FileContent::new(&self.name, bytes).signed(signature);
-        // What nobody who is trusted has signed does not take the place of what was good.
-        if is_new && host.check_signature(&content).is_ok() {
-            self.access.keep(&self.name, &artifact, &content.bytes).await;
+        Ok(FileContent::new(&self.name, component).signed(signature))
+    }
+
+    /// The component of an artifact, from what is kept or from the registry, and whether it is kept.
+    async fn component(&self, artifact: &Artifact, most: u64) -> Result<(Arc<[u8]>, bool), String> {
+        if let Some((kept, component)) = self.access.kept(&self.name, most).await
+            && kept == *artifact
+        {
+            return Ok((component.into(), true));
         }
-        Ok(content)
+        if let Some(problem) = self.seen.lock().not_now(&artifact.digest) {
+            return Err(problem);
+        }
+        let got = self.access.registries.component(&self.reference, artifact, most).await;
+        let mut seen = self.seen.lock();
+        let component = got.inspect_err(|problem| {
+            seen.could_not(&artifact.digest, problem, self.access.config.poll);
+        })?;
+        seen.unread = None;
+        Ok((component.into(), false))
+    }
+
+    /// A plugin with this digest was loaded: it takes the place of what was kept, which was good too.
+    pub(super) async fn loaded(&self, digest: &Digest) {
+        let (artifact, component) = {
+            let mut seen = self.seen.lock();
+            let loaded = seen.current.as_mut().filter(|current| current.artifact.component == digest.whole());
+            let Some(current) = loaded else { return };
+            let is_kept = std::mem::replace(&mut current.is_kept, true);
+            (current.artifact.clone(), current.component.clone().filter(|_| !is_kept))
+        };
+        if let Some(component) = component {
+            self.access.keep(&self.name, artifact.clone(), component).await;
+        }
+        // From now on it is read from there, if ever.
+        if let Some(current) = self.seen.lock().current.as_mut().filter(|current| current.artifact == artifact) {
+            current.component = None;
+        }
     }
 }
 

@@ -28,13 +28,10 @@ pub(in crate::plugin) struct FileContent {
 pub(super) type WrittenSignature = Option<Result<Vec<u8>, &'static str>>;
 
 impl FileContent {
-    pub(in crate::plugin) fn new(plugin: &str, bytes: Vec<u8>) -> Self {
+    pub(in crate::plugin) fn new(plugin: &str, bytes: impl Into<Arc<[u8]>>) -> Self {
+        let bytes = bytes.into();
         let digest = sha256(&bytes);
-        Self {
-            generation: Generation { plugin: plugin.into(), digest: digest.into() },
-            bytes: bytes.into(),
-            signature: None,
-        }
+        Self { generation: Generation { plugin: plugin.into(), digest: digest.into() }, bytes, signature: None }
     }
 
     pub(super) fn signed(self, signature: WrittenSignature) -> Self {

@@ -59,6 +59,22 @@ fn handed_too_much(error: &wasmtime::Error) -> bool {
     error.root_cause().to_string().contains("fuel allocated for hostcalls has been exhausted")
 }
 
+/// What a component has too much of to be instantiated, in words. The type of wasmtime's error is private, so its text
+/// is read.
+fn too_many(error: &wasmtime::Error, limit: usize) -> Option<String> {
+    let text = error.root_cause().to_string();
+    let (what, _) = text.strip_prefix("resource limit exceeded: ")?.split_once(" count too high")?;
+    let what = match what {
+        "memory" => "memories",
+        "table" => "tables",
+        _ => "core instances",
+    };
+    Some(format!(
+        "all its parts together, with the adapters between them, have more than the {limit} {what} that \
+         limits.instances allows"
+    ))
+}
+
 /// Whether the machine had no memory left, rather than the guest's limit.
 fn is_without_memory(text: &str) -> bool {
     ["os error 12)", "annot allocate memory", "mmap failed"].iter().any(|part| text.contains(part))
@@ -66,6 +82,9 @@ fn is_without_memory(text: &str) -> bool {
 
 /// The fault that an error means while an instance is made.
 pub(crate) fn classify_start(error: &wasmtime::Error, guest: &Guest, limits: &Limits, last_words: &str) -> Fault {
+    if let Some(why) = too_many(error, limits.instances) {
+        return Fault::Start(why);
+    }
     match classify(error, guest, limits, last_words) {
         Fault::Trap(text) => Fault::Start(format!("trapped: {text}")),
         Fault::Answer(text) if is_without_memory(&text) => {
