@@ -14,7 +14,7 @@ use super::check_plugins::refused;
 #[cfg(feature = "guests")]
 use super::live::{self, LiveArgs};
 use super::output::{ReportFormat, json_line};
-use super::positive;
+use super::{positive, whole_number};
 use tidegate_lab::simulate::generate::Generator;
 use tidegate_lab::simulate::parse::{ServiceTimeSource, samples};
 use tidegate_lab::simulate::report::SimulationReport;
@@ -88,10 +88,10 @@ pub struct SimulateArgs {
     #[arg(long, value_name = "RATE", value_parser = units::rate)]
     pub rate: Option<Duration>,
     /// How many may begin at once after a time without any [default: what the rate allows in a second, at least 1]
-    #[arg(long, value_name = "N", requires = "rate", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    #[arg(long, value_name = "N", requires = "rate", value_parser = whole_number::<u32>(1..=1_000_000))]
     pub burst: Option<u32>,
     /// How many messages may be with workers at once
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    #[arg(long, value_name = "N", value_parser = whole_number::<u32>(1..=1_000_000))]
     pub max_in_flight: Option<u32>,
     /// How many keys messages have that are handled one after the other, as with order-key, and how they are spread: N
     /// or N:uniform, all keys alike; N:zipf, the second has half of what the first has, the third a third of it
@@ -101,10 +101,10 @@ pub struct SimulateArgs {
     #[arg(long, value_name = "TIME", default_value = "0s", value_parser = units::duration)]
     pub start_delay: Duration,
     /// The fewest workers
-    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=100_000))]
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = whole_number::<u32>(0..=100_000))]
     pub min: u32,
     /// The most workers
-    #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = whole_number::<u32>(1..=100_000))]
     pub max: u32,
     /// Time between decisions
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = interval)]
@@ -113,10 +113,10 @@ pub struct SimulateArgs {
     #[arg(long, value_name = "TIME", value_parser = positive)]
     pub window: Option<Duration>,
     /// The most deliveries a worker holds at once
-    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = whole_number::<u32>(1..=10_000))]
     pub batch: u32,
     /// The longest wait within the objective, in milliseconds
-    #[arg(long, value_name = "MS", default_value_t = 1000, value_parser = clap::value_parser!(u32))]
+    #[arg(long, value_name = "MS", default_value_t = 1000, value_parser = whole_number::<u32>(0..))]
     pub slo_ms: u32,
     /// The share of messages that have to be within the objective
     #[arg(long, value_name = "SHARE", default_value_t = 0.99, value_parser = share)]
