@@ -2,16 +2,17 @@
 //!
 //! Here are the hosts that it looks at; `tests/web/page.mjs` has what it does there.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
-use tidegate_runtime::config::{Config, HttpAdmin, Scale, Setting, ShadowConfig, Workload};
+use tidegate_runtime::config::{Config, FleetConfig, HttpAdmin, Scale, Setting, ShadowConfig, Workload};
 use tidegate_test_artifacts::probes;
 use tokio::process::Command;
 use tokio::time::{sleep, timeout};
 
-use crate::support::host::{Host, policy, workload};
+use crate::support::host::{Host, policy, workers, workload};
 use crate::support::site::{DEAD, Site};
 
 const TOKEN: &str = "a-token-of-the-browser";
@@ -91,8 +92,14 @@ async fn the_page_works_in_a_browser() {
     let workloads = vec![busy("orders"), workload("quiet"), workload(&long_name()), lost];
     let config = Config { http, http_admin: admin, workloads, ..site.config() };
     let host = Host::run(site.clone(), config);
-    let config = Config { http, workloads: vec![workload("other")], ..site.config() };
-    let shows = Host::run(site.clone(), config);
+    // Two hosts of a fleet, of which the page of one is looked at.
+    let member = |id: &str, http| {
+        let (bucket, host) = ("FLEET".to_owned(), Some(id.to_owned()));
+        let fleet = FleetConfig { bucket, replicas: 1, host, max_workers: Some(10), fingerprints: BTreeMap::new() };
+        let config = Config { fleet: Some(fleet), http, workloads: vec![workers("other", 6)], ..site.config() };
+        Host::run(site.clone(), config)
+    };
+    let (shows, _beside) = (member("rack-1", http), member("rack-2", None));
     let (address, shows_address) = (host.address().await, shows.address().await);
     host.ready(3).await;
     hostile(&site).await;

@@ -12,6 +12,7 @@ const PICTURES = process.env.TIDEGATE_PICTURES ?? "";
 const TESTS = [
   ["it loads, shows every workload, and updates by itself", loads],
   ["a workload has charts, decisions and workers, and marks can be reached by keys", workload],
+  ["a fleet's workers are drawn by host, and told by keys", hosts],
   ["what publishers wrote is text and does nothing", hostile],
   ["letters are found by filters", filters],
   ["a payload is shown as text, JSON and bytes", payload],
@@ -45,7 +46,7 @@ async function workload(open) {
   const { page, said, close } = await open();
   await page.goto(`${PAGE}#/workload/orders`);
   await page.locator(".chart .line").first().waitFor({ state: "attached" });
-  assert.equal(await page.locator(".chart").count(), 5);
+  assert.equal(await page.locator(".chart:visible").count(), 5);
   const workers = page.locator(".chart-box", { hasText: "Workers" }).locator(".chart");
   await workers.locator(".mark").nth(1).waitFor();
   // The shadow's line is beside the live one.
@@ -75,6 +76,31 @@ async function workload(open) {
     said.every((text) => text.includes("404")),
     said.join("\n"),
   );
+  await close();
+}
+
+async function hosts(open) {
+  const { page, said, close } = await open({ viewport: { width: 360, height: 740 } });
+  await page.goto(`${SHOWS}#/workload/other`);
+  const box = page.locator(".chart-box", { hasText: "Workers of the plan, by host" });
+  await box.locator(".area.stacked.s2").waitFor({ state: "attached" });
+  // Six workers, of which each host has its half.
+  const legend = box.locator(".legend");
+  await page.waitForFunction(
+    (node) => /rack-1 3\s*rack-2 3/.test(node.innerText.replace(/\s+/g, " ")),
+    await legend.elementHandle(),
+  );
+  const [wide, room] = await page.evaluate(() => [document.documentElement.scrollWidth, window.innerWidth]);
+  assert.ok(wide <= room, `${wide} ${room}`);
+  const drawing = box.locator(".chart");
+  await drawing.focus();
+  await page.keyboard.press("ArrowLeft");
+  assert.match(await legend.innerText(), /\d\d:\d\d:\d\d/);
+  await page.keyboard.press("Escape");
+  // What one host stands on is what the other has: the lower area ends where the upper line begins.
+  const tops = await box.locator(".line").evaluateAll((lines) => lines.map((line) => line.getBBox().y));
+  assert.ok(tops.length === 2 && tops[0] < tops[1], tops.join(" "));
+  assert.deepEqual(said, []);
   await close();
 }
 

@@ -117,7 +117,7 @@ async fn a_stream_ends_whole_before_its_connection_has_to() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_workers_of_a_fleet_are_told_by_host() {
+async fn the_workers_of_a_fleet_are_told_by_host_and_remembered() {
     let site = Site::new().await;
     let member = async |id: &str| {
         let (bucket, host) = ("FLEET".to_owned(), Some(id.to_owned()));
@@ -127,10 +127,23 @@ async fn the_workers_of_a_fleet_are_told_by_host() {
         host.ready(1).await;
         host
     };
-    let (one, _two) = (member("one").await, member("two").await);
+    let (one, two) = (member("one").await, member("two").await);
     let (_, mut events) = Events::open(&one.address().await, "/api/live?workload=work", &[]).await;
     let shares = json!({"one": 3, "two": 3});
     let (_, told) = events_until(&mut events, |event| event["detail"]["fleet"]["shares"] == shares).await;
     let fleet = &told["detail"]["fleet"];
     assert_eq!((fleet["host"].as_str(), fleet["desired"].as_u64()), (Some("one"), Some(6)), "{fleet}");
+    assert_eq!(fleet["by_host"], json!({"hosts": shares, "others": 0}), "{fleet}");
+    let address = one.address().await;
+    let history = async || {
+        let history = send(&address, "/api/history?workload=work", &[], None).await.json();
+        history["by_host"].as_array().unwrap().iter().map(|sample| sample["hosts"].clone()).collect::<Vec<_>>()
+    };
+    // One is kept, and one is the last look.
+    let of = |samples: &[Value], hosts: &Value| samples.iter().filter(|sample| *sample == hosts).count();
+    eventually("it is kept", async || of(&history().await, &shares) >= 2).await;
+    two.stop().await;
+    let alone = json!({"one": 6});
+    eventually("the other has left", async || history().await.last() == Some(&alone)).await;
+    assert!(of(&history().await, &shares) >= 1);
 }

@@ -38,7 +38,15 @@ async fn the_page_and_its_files_are_there_and_say_what_a_browser_may_do() {
     let page = send(&address, "/", &[], None).await;
     assert_eq!(page.code, 200);
     let mut files: Vec<&str> = page.body.split('"').filter(|part| part.starts_with("/page/")).collect();
-    files.extend(["/page/chart.js", "/page/dom.js", "/page/letters.js", "/page/workload.js", "/status", "/nothing"]);
+    files.extend([
+        "/page/chart.js",
+        "/page/dom.js",
+        "/page/hosts.js",
+        "/page/letters.js",
+        "/page/workload.js",
+        "/status",
+        "/nothing",
+    ]);
     for path in files {
         let file = send(&address, path, &[], None).await;
         assert_eq!(file.code, if path == "/nothing" { 404 } else { 200 }, "{path}");

@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 use tokio::process::Command;
 
 use super::output::Output;
+use super::whole_number;
 use tidegate_artifacts::workers;
 use tidegate_lab::bench::{self, BenchOptions, BenchReport, HandlerOptions, Row, Rows, WAITING, WaitingKeys};
 use tidegate_lab::terminal::Terminal;
@@ -43,21 +44,21 @@ pub struct BenchArgs {
     #[arg(long, value_name = "ROWS", value_delimiter = ',', value_parser = rows())]
     pub only: Vec<Row>,
     /// Messages of each throughput round
-    #[arg(long, value_name = "N", default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1000..))]
+    #[arg(long, value_name = "N", default_value_t = 100_000, value_parser = whole_number::<u32>(1000..))]
     pub messages: u32,
     /// Bytes of each message
     #[arg(
         long,
         value_name = "BYTES",
         default_value_t = 128,
-        value_parser = clap::value_parser!(u32).range(..=1_000_000)
+        value_parser = whole_number::<u32>(0..=1_000_000)
     )]
     pub payload_size: u32,
     /// Rounds of each kind; medians are reported
-    #[arg(long, value_name = "N", default_value_t = 9, value_parser = clap::value_parser!(u32).range(1..=100))]
+    #[arg(long, value_name = "N", default_value_t = 9, value_parser = whole_number::<u32>(1..=100))]
     pub rounds: u32,
     /// Requests of each latency round, or calls of each handler
-    #[arg(long, value_name = "N", default_value_t = 2000, value_parser = clap::value_parser!(u32).range(10..))]
+    #[arg(long, value_name = "N", default_value_t = 2000, value_parser = whole_number::<u32>(10..))]
     pub requests: u32,
     /// How the answer is printed
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]

@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use tidegate_artifacts::{policies, workers};
 
 use super::output::Output;
-use super::positive;
+use super::{positive, whole_number};
 use tidegate_lab::demo::{self, DemoOptions, DemoReport};
 use tidegate_lab::terminal::Terminal;
 use tidegate_nats_server::{self as server, Server};
@@ -28,22 +28,22 @@ const WIDTH: usize = 80;
 #[derive(Debug, Clone, clap::Args)]
 pub struct DemoArgs {
     /// Requests of each batch
-    #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = whole_number::<u32>(1..))]
     pub requests: u32,
     /// Batches of requests
-    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = whole_number::<u32>(1..=1000))]
     pub batches: u32,
     /// Time between two batches, and after the last
     #[arg(long, value_name = "TIME", default_value = "3s", value_parser = units::duration)]
     pub pause: Duration,
     /// Requests that wait for a reply at the same time; 1 sends one after the other
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=4096))]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = whole_number::<u32>(1..=4096))]
     pub concurrency: u32,
     /// How long a request waits for its reply before it is sent again
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = positive)]
     pub timeout: Duration,
     /// Bytes of each request's payload
-    #[arg(long, value_name = "BYTES", default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=1_000_000))]
+    #[arg(long, value_name = "BYTES", default_value_t = 0, value_parser = whole_number::<u32>(0..=1_000_000))]
     pub payload_size: u32,
     /// What message ids and payloads are made from; the same seed makes the same ones
     #[arg(long, value_name = "N", default_value_t = 1)]

@@ -42,6 +42,9 @@ pub mod simulate;
 pub mod time_arg;
 pub mod top;
 
+use std::fmt::Display;
+use std::ops::{Bound, RangeBounds};
+use std::str::FromStr;
 use std::time::Duration;
 
 use tidegate_runtime::config::units;
@@ -51,5 +54,19 @@ fn positive(text: &str) -> Result<Duration, String> {
     match units::duration(text) {
         Ok(Duration::ZERO) => Err("it must be longer than nothing".to_owned()),
         other => other.map_err(|wrong| wrong.to_string()),
+    }
+}
+
+/// Reads a whole number in a range.
+fn whole_number<T: FromStr + PartialOrd + Display>(
+    range: impl RangeBounds<T> + Clone + Send + Sync + 'static,
+) -> impl Fn(&str) -> Result<T, String> + Clone + Send + Sync + 'static {
+    move |text| {
+        let number = text.parse().ok().filter(|number| range.contains(number));
+        number.ok_or_else(|| match (range.start_bound(), range.end_bound()) {
+            (Bound::Included(from), Bound::Included(to)) => format!("it can be a whole number from {from} to {to}"),
+            (Bound::Included(from), _) => format!("it can be a whole number from {from} on"),
+            _ => "it can be a whole number".to_owned(),
+        })
     }
 }

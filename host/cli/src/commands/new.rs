@@ -16,9 +16,10 @@ Examples:
 /// Makes something to begin with: a policy or a handler that builds, has tests, and runs, a configuration, or the
 /// contract alone.
 ///
-/// A crate is a new directory of that name where this is run, with the contract in it; building it needs Rust, the
-/// target wasm32-wasip2, and crates.io. A configuration is a file with comments. What is there already is never
-/// touched. Exit code 0: it is made. 1: it is not, and nothing is left behind. 2: wrong usage.
+/// A policy or a handler is a new directory of that name where this is run, with the contract in it; building it needs
+/// Rust, the target wasm32-wasip2 and crates.io, or in another language what its README says. A configuration is a file
+/// with comments. What is there already is never touched. Exit code 0: it is made. 1: it is not, and nothing is left
+/// behind. 2: wrong usage.
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct NewArgs {

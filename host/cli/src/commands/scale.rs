@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::error_output;
 use super::hosts::{HostsArgs, ask, named};
-use super::positive;
+use super::{positive, whole_number};
 use tidegate_runtime::config::units::show_duration;
 use tidegate_runtime::jetstream::{Client, FoundHost};
 
@@ -52,7 +52,7 @@ pub enum ScaleCommand {
 #[derive(Debug, Clone, clap::Args)]
 pub struct SetArgs {
     /// How many, from 0 to scale.max
-    #[arg(value_name = "COUNT")]
+    #[arg(value_name = "COUNT", value_parser = whole_number::<u32>(0..))]
     pub count: u32,
     /// For how long [default: until `auto`, or until the host ends]
     #[arg(long = "for", value_name = "DURATION", value_parser = positive)]

@@ -28,7 +28,7 @@ const JAVASCRIPT: &[Template] = &[
 ];
 
 const PYTHON: &[Template] = &[
-    (".gitignore", "/bindings\n/build.wasm\n__pycache__\n"),
+    (".gitignore", "/.venv\n/bindings\n/build.wasm\n__pycache__\n"),
     ("Makefile", include_str!("../../templates/handler-python/Makefile")),
     ("README.md", include_str!("../../templates/handler-python/README.md")),
     ("requirements.txt", include_str!("../../templates/handler-python/requirements.txt")),
@@ -37,7 +37,7 @@ const PYTHON: &[Template] = &[
 ];
 
 const C: &[Template] = &[
-    (".gitignore", "/build\n"),
+    (".gitignore", "/.venv\n/build\n"),
     ("Makefile", include_str!("../../templates/handler-c/Makefile")),
     ("README.md", include_str!("../../templates/handler-c/README.md")),
     ("handler.c", include_str!("../../templates/handler-c/handler.c")),

@@ -132,15 +132,27 @@ impl Keys {
     fn remedy(&self, name: &str, known: &[&str], section: &Section<'_>) -> String {
         let here = self.rows.iter().filter_map(|key| key.path.strip_prefix(self.prefix.as_str()));
         let home = here.filter_map(|path| path.split_once('.')).find(|(_, key)| *key == name);
-        if let Some((table, _)) = home {
-            format!("it belongs in [{}]", section.path_of(table))
-        } else if let Some(near) = nearest(name, known.iter().copied()) {
-            format!("did you mean {near}?")
-        } else {
-            let table = if section.path.is_empty() { "the file".to_owned() } else { format!("[{}]", section.path) };
-            format!("{table} may hold {}", known.join(", "))
+        let home = home.map(|(table, _)| format!("it belongs in [{}]", section.path_of(table)));
+        let is_root = section.path.is_empty();
+        // What is written at the end of a file is in its last table.
+        let is_of_host = !is_root && HOST.iter().any(|key| key.path == name);
+        match (home, nearest(name, known.iter().copied())) {
+            (Some(home), _) if is_of_host => format!("{home}, or, for the host, above the first table"),
+            (Some(home), _) => home,
+            _ if is_of_host => "it belongs above the first table".to_owned(),
+            _ if is_root && is_of_workload(name) => "it belongs in [workload.NAME]".to_owned(),
+            (None, Some(near)) => format!("did you mean {near}?"),
+            (None, None) => {
+                let table = if is_root { "the file".to_owned() } else { format!("[{}]", section.path) };
+                format!("{table} may hold {}", known.join(", "))
+            }
         }
     }
+}
+
+/// Whether a workload has a key or a table of this name.
+fn is_of_workload(name: &str) -> bool {
+    WORKLOAD.iter().any(|key| key.path.split('.').next() == Some(name))
 }
 
 /// A document's text, for the places in it.

@@ -57,7 +57,10 @@ impl Flags {
                 Ok(named(place.as_ref().map_or(handler.value.as_str(), OciReference::stem)))
             }
             ([], None) => {
-                let remedy = "give --handler NAME, the name of a plugin that handles a message";
+                let handler = "give --handler NAME, the name of a plugin that handles a message";
+                let policy = ", and --policy NAME, of one that decides the number of workers, such as \"backlog\"";
+                let has_policy = self.workload.text("policy").is_some();
+                let remedy = format!("{handler}{}", if has_policy { "" } else { policy });
                 Err(SourcePosition::named("--handler").error("is missing", remedy).into())
             }
             _ => {

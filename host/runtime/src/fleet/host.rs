@@ -401,6 +401,15 @@ impl Fleet {
         *self.settings.lock() = shared(fingerprints);
     }
 
+    /// Shows the workers of a workload's plan by host, as far as one was seen.
+    pub(crate) fn with_shares(&self, workload: &str, look: impl FnOnce(&BTreeMap<String, u32>)) {
+        let view = self.view.lock();
+        match view.plan(workload) {
+            Some(plan) => look(&plan.shares),
+            None => look(&BTreeMap::new()),
+        }
+    }
+
     /// What can be seen of a workload.
     pub(crate) fn seen(&self, workload: &str) -> Seen {
         let leader = self.workplaces.lock().get(workload).and_then(|of| of.leader.lock().clone());

@@ -2,6 +2,7 @@
 //!
 //! Who does something counts it here and raises a condition here; `http` shows it. Nothing here decides or does work.
 
+pub(crate) mod by_host;
 pub(crate) mod http;
 pub mod log_lines;
 pub(crate) mod recorder;

@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
 
+use super::by_host::{ByHost, HostWorkers};
 use super::samples::{Merge, Numbers, Ring, Sample, between, quantile};
 use super::workload::{RunningParts, WorkloadState};
 use super::workload_list::WorkloadList;
@@ -61,6 +62,8 @@ struct Record {
     tally: Tally,
     hour_times: Times,
     decisions: VecDeque<Decided>,
+    /// Only of a workload that has run in a fleet.
+    by_host: Option<ByHost>,
 }
 
 /// What is remembered of a workload.
@@ -70,6 +73,9 @@ pub(crate) struct Recorded {
     pub(crate) recent: Vec<Sample>,
     /// The last hour by ten seconds, oldest first.
     pub(crate) hour: Vec<Sample>,
+    /// The workers of the plan by host in the last hour, by ten seconds, and at the last look, oldest first, each with
+    /// its time in milliseconds since the Unix epoch. Only in a fleet.
+    pub(crate) by_host: Option<Vec<(u64, HostWorkers)>>,
 }
 
 impl Recorder {
@@ -157,7 +163,13 @@ impl Recorder {
         Some(Recorded {
             recent: record.recent.samples().copied().collect(),
             hour: record.hour.samples().copied().collect(),
+            by_host: record.by_host.as_ref().map(ByHost::all),
         })
+    }
+
+    /// The workers of a workload by host at the last look; `None` outside a fleet.
+    pub(crate) fn by_host(&self, workload: &str) -> Option<HostWorkers> {
+        Some(self.records.lock().get(workload)?.by_host.as_ref()?.newest())
     }
 
     /// The arrivals of the last hour of a workload by ten seconds, oldest first, each with its time.
@@ -178,6 +190,7 @@ impl Record {
             tally: Tally::default(),
             hour_times: Times::default(),
             decisions: VecDeque::new(),
+            by_host: None,
         }
     }
 
@@ -188,6 +201,7 @@ impl Record {
             // It was started again, and counts anew.
             (self.tally, self.hour_times) = (Tally::default(), Times::default());
         }
+        self.look_at_hosts(workload, parts.as_deref(), at_ms);
         let of = parts.map(|parts| numbers(workload, &parts, &self.tally, &tally)).unwrap_or_default();
         self.tally = tally;
         self.recent.push(Sample { at_ms, of });
@@ -196,8 +210,20 @@ impl Record {
             let of = self.merge.take(&between(&self.hour_times, &tally.times));
             self.hour_times = tally.times;
             self.hour.push(Sample { at_ms, of });
+            self.by_host.iter_mut().for_each(ByHost::keep);
         }
         self.take_decisions(workload, at_ms);
+    }
+
+    fn look_at_hosts(&mut self, workload: &WorkloadState, parts: Option<&RunningParts>, at_ms: u64) {
+        match (parts.and_then(|parts| parts.fleet.as_ref()), &mut self.by_host) {
+            (Some(fleet), by_host) => {
+                let by_host = by_host.get_or_insert_with(|| ByHost::new(MOST.1, HOUR_MS));
+                fleet.with_shares(&workload.workload.name, |shares| by_host.look(at_ms, shares));
+            }
+            (None, Some(by_host)) => by_host.look(at_ms, &BTreeMap::new()),
+            (None, None) => {}
+        }
     }
 
     fn take_decisions(&mut self, workload: &WorkloadState, at_ms: u64) {
@@ -257,6 +283,7 @@ fn finite(rate: f64) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::status::by_host::{Counts, HOSTS, ID};
 
     #[test]
     fn a_workload_takes_no_more_memory_than_the_documentation_says() {
@@ -264,5 +291,7 @@ mod tests {
         // A reason of characters of one byte; the rest of a decision beside it.
         let decisions = DECISIONS.next_power_of_two() * size_of::<Decided>() + DECISIONS * REASON;
         assert!(samples + decisions < 208 << 10, "{samples} {decisions}");
+        let by_host = MOST.1.next_power_of_two() * size_of::<Sample<Counts>>() + HOSTS * ID;
+        assert!(by_host < 26 << 10, "{by_host}");
     }
 }

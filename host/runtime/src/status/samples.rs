@@ -8,11 +8,11 @@ use crate::delivery::counters::{TIMES_US, Times};
 
 /// What a workload did at one moment, or over one span of time up to it.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
-pub(crate) struct Sample {
+pub(crate) struct Sample<T = Numbers> {
     /// The end of the span: milliseconds since the Unix epoch.
     pub(crate) at_ms: u64,
     /// Its numbers.
-    pub(crate) of: Numbers,
+    pub(crate) of: T,
 }
 
 /// The numbers of a [`Sample`].
@@ -46,21 +46,21 @@ pub(crate) struct Numbers {
 
 /// Samples, oldest first. What stays the same takes two of them, however long.
 #[derive(Debug)]
-pub(crate) struct Ring {
-    samples: VecDeque<Sample>,
+pub(crate) struct Ring<T = Numbers> {
+    samples: VecDeque<Sample<T>>,
     most: usize,
     /// How old a sample may be, in milliseconds.
     age_ms: u64,
 }
 
-impl Ring {
+impl<T: Copy + PartialEq> Ring<T> {
     /// Of as many samples at most, none older than this.
     pub(crate) fn new(most: usize, age_ms: u64) -> Self {
         Self { samples: VecDeque::new(), most, age_ms }
     }
 
     /// Adds the newest.
-    pub(crate) fn push(&mut self, sample: Sample) {
+    pub(crate) fn push(&mut self, sample: Sample<T>) {
         let mut newest = self.samples.iter_mut().rev();
         match (newest.next(), newest.next()) {
             (Some(last), Some(before)) if last.of == sample.of && before.of == sample.of => last.at_ms = sample.at_ms,
@@ -74,12 +74,12 @@ impl Ring {
     }
 
     /// All of them, oldest first.
-    pub(crate) fn samples(&self) -> impl Iterator<Item = &Sample> {
+    pub(crate) fn samples(&self) -> impl Iterator<Item = &Sample<T>> {
         self.samples.iter()
     }
 
     /// The newest.
-    pub(crate) fn newest(&self) -> Option<Sample> {
+    pub(crate) fn newest(&self) -> Option<Sample<T>> {
         self.samples.back().copied()
     }
 }

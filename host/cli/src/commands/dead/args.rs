@@ -3,6 +3,7 @@
 use super::filter::FilterArgs;
 use crate::commands::flags::ConnectionFlags;
 use crate::commands::output::Output;
+use crate::commands::whole_number;
 use tidegate_runtime::config::{DeadLetters, Nats, process_environment};
 use tidegate_runtime::dead_letter::filter::Filter;
 use tidegate_runtime::jetstream::{Client, Letters};
@@ -28,7 +29,7 @@ pub struct AskArgs {
 #[derive(Debug, Clone, clap::Args)]
 pub struct SelectionArgs {
     /// The letters, by their sequence in the stream of dead letters
-    #[arg(value_name = "SEQUENCE", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(value_name = "SEQUENCE", value_parser = whole_number::<u64>(1..))]
     pub sequences: Vec<u64>,
     /// All letters; needed where nothing else says which
     #[arg(long)]

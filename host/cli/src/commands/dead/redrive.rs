@@ -10,6 +10,7 @@ use super::args::{AskArgs, SelectionArgs, USAGE, count};
 use super::filter::{find, not_there, nothing_found};
 use super::turns::turns;
 use crate::commands::error_output;
+use crate::commands::whole_number;
 use tidegate_lab::terminal::Terminal;
 use tidegate_runtime::jetstream::{Letters, Redriven, SendError};
 
@@ -45,7 +46,7 @@ pub struct RedriveArgs {
     #[arg(long)]
     pub dry_run: bool,
     /// At most so many a second
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    #[arg(long, value_name = "N", value_parser = whole_number::<u32>(1..=1_000_000))]
     pub rate: Option<u32>,
     #[allow(missing_docs)]
     #[command(flatten)]

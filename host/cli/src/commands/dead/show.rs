@@ -13,6 +13,7 @@ use super::filter::not_there;
 use super::table::{object, pairs, seconds};
 use crate::commands::error_output;
 use crate::commands::output::{Output, json_line};
+use crate::commands::whole_number;
 use tidegate_runtime::dead_letter::{Headers, Letter, StoredMessage};
 use tidegate_runtime::jetstream::{Letters, Original, content_lost};
 use tidegate_runtime::text::plain;
@@ -31,7 +32,7 @@ Examples:
 #[command(after_help = EXAMPLES)]
 pub struct ShowArgs {
     /// The letters, by their sequence in the stream of dead letters
-    #[arg(required = true, value_name = "SEQUENCE", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(required = true, value_name = "SEQUENCE", value_parser = whole_number::<u64>(1..))]
     pub sequences: Vec<u64>,
     /// Write the payload of one letter as it is, and nothing else
     #[arg(long, conflicts_with = "output")]

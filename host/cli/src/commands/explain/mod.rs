@@ -11,7 +11,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use super::pause::WhichArgs;
-use super::positive;
+use super::{positive, whole_number};
 use decisions::Around;
 use fate::{Fate, fate, is_of};
 use known::Known;
@@ -39,7 +39,7 @@ pub struct ExplainArgs {
     #[command(flatten)]
     pub which: WhichArgs,
     /// The message, by its sequence in the workload's stream
-    #[arg(value_name = "SEQUENCE", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(value_name = "SEQUENCE", value_parser = whole_number::<u64>(1..))]
     pub sequence: u64,
     /// Decisions from so long before it was stored until so long after, or after it died
     #[arg(long, value_name = "DURATION", value_parser = positive, default_value = "30s")]

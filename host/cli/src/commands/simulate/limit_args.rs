@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::ranges::{interval, number};
+use crate::commands::whole_number;
 use tidegate_runtime::config::{BreakerConfig, Rate, StartLimits, units};
 
 /// Flags of limits.
@@ -13,13 +14,13 @@ pub struct LimitArgs {
     #[arg(long, value_name = "RATE", value_parser = units::rate)]
     pub rate: Option<Duration>,
     /// How many may begin at once after a time without any [default: what the rate allows in a second, at least 1]
-    #[arg(long, value_name = "N", requires = "rate", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    #[arg(long, value_name = "N", requires = "rate", value_parser = whole_number::<u32>(1..=1_000_000))]
     pub burst: Option<u32>,
     /// How many messages may be with workers at once
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    #[arg(long, value_name = "N", value_parser = whole_number::<u32>(1..=1_000_000))]
     pub max_in_flight: Option<u32>,
     /// How many messages of a key of --keys may be with workers at once, in any order
-    #[arg(long, value_name = "N", requires = "keys", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    #[arg(long, value_name = "N", requires = "keys", value_parser = whole_number::<u32>(1..=1_000_000))]
     pub per_key_max_in_flight: Option<u32>,
     /// For more than which share of calls that fail the workload slows to probes; with --outage each policy is simulated
     /// without that, too
@@ -30,7 +31,7 @@ pub struct LimitArgs {
     pub breaker_window: Duration,
     /// Before how many calls within the window it does not slow down
     #[arg(long, value_name = "N", requires = "breaker_ratio", default_value_t = 20,
-        value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+        value_parser = whole_number::<u32>(1..=1_000_000))]
     pub breaker_min_calls: u32,
     /// Time from one probe to the next, each of which is one call
     #[arg(long, value_name = "TIME", requires = "breaker_ratio", default_value = "1s", value_parser = interval)]

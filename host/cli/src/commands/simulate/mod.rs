@@ -17,7 +17,7 @@ use super::check_plugins::refused;
 #[cfg(feature = "guests")]
 use super::live::{self, LiveArgs};
 use super::output::{ReportFormat, json_line};
-use super::positive;
+use super::{positive, whole_number};
 use limit_args::LimitArgs;
 use ranges::{interval, number};
 use tidegate_lab::simulate::generate::Generator;
@@ -102,10 +102,10 @@ pub struct SimulateArgs {
     #[arg(long, value_name = "TIME", default_value = "0s", value_parser = units::duration)]
     pub start_delay: Duration,
     /// The fewest workers
-    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=100_000))]
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = whole_number::<u32>(0..=100_000))]
     pub min: u32,
     /// The most workers
-    #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = whole_number::<u32>(1..=100_000))]
     pub max: u32,
     /// Time between decisions
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = interval)]
@@ -114,10 +114,10 @@ pub struct SimulateArgs {
     #[arg(long, value_name = "TIME", value_parser = positive)]
     pub window: Option<Duration>,
     /// The most deliveries a worker holds at once
-    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = whole_number::<u32>(1..=10_000))]
     pub batch: u32,
     /// The longest wait within the objective, in milliseconds
-    #[arg(long, value_name = "MS", default_value_t = 1000, value_parser = clap::value_parser!(u32))]
+    #[arg(long, value_name = "MS", default_value_t = 1000, value_parser = whole_number::<u32>(0..))]
     pub slo_ms: u32,
     /// The share of messages that have to be within the objective
     #[arg(long, value_name = "SHARE", default_value_t = 0.99, value_parser = share)]

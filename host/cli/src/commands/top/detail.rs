@@ -2,7 +2,7 @@
 
 use super::lines::{Line, Look, clock, line, numbers, percent, rate, span, wrapped};
 use super::overview::{state, workers};
-use super::status::{Decision, Observation, Shadow, Worker, Workload};
+use super::status::{Decision, Fleet, Observation, Shadow, Worker, Workload};
 
 /// How far the second column is from the left.
 const SECOND: usize = 11;
@@ -31,6 +31,9 @@ pub(super) fn lines(of: &Workload, width: usize) -> Vec<Line> {
         let until = set.until_at_ms.map(|ms| format!(" until {} UTC", clock(ms))).unwrap_or_default();
         say("", &format!("a person has set {}{until}; the policy is not heard", set.count));
     }
+    if let Some(fleet) = &of.fleet {
+        say("fleet", &shared(fleet));
+    }
     match &of.scaling.observation {
         Some(seen) => observed(seen, &mut say),
         None => say("observed", "nothing yet"),
@@ -52,6 +55,15 @@ pub(super) fn lines(of: &Workload, width: usize) -> Vec<Line> {
     all.push(line("WORKERS", width, Look::Bold));
     all.extend(of.workers.alive.iter().map(|worker| line(&worked(worker), width, Look::Plain)));
     all
+}
+
+/// The workers of the plan, host by host.
+fn shared(of: &Fleet) -> String {
+    let Fleet { leader, desired, shares } = of;
+    let leader = leader.as_ref().map_or_else(|| "nobody leads".to_owned(), |leader| format!("{leader} leads"));
+    let hosts: Vec<String> = shares.iter().map(|(host, workers)| format!("{host} {workers}")).collect();
+    let hosts = if hosts.is_empty() { "no plan yet".to_owned() } else { hosts.join(", ") };
+    format!("{desired} wanted of all hosts: {hosts}; {leader}")
 }
 
 fn code(of: &Workload) -> String {

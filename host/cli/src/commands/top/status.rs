@@ -46,6 +46,18 @@ pub(super) struct Workload {
     pub(super) dead_letters: BTreeMap<String, u64>,
     pub(super) faults: BTreeMap<String, u64>,
     pub(super) scaling: Scaling,
+    /// Only in a fleet.
+    pub(super) fleet: Option<Fleet>,
+}
+
+/// The plan that the host follows.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Fleet {
+    pub(super) leader: Option<String>,
+    pub(super) desired: u32,
+    /// Workers by host.
+    pub(super) shares: BTreeMap<String, u32>,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]

@@ -37,7 +37,10 @@ fn flags_that_do_not_make_a_workload_say_which_are_missing() {
         refused("--stream S --handler h", &[]),
         "--policy: is missing; give the name of a plugin that decides the number of workers, such as \"backlog\""
     );
-    assert!(refused("--stream S", &[]).starts_with("--handler: is missing; "));
+    let neither = refused("--stream S", &[]);
+    assert!(neither.starts_with("--handler: is missing; ") && neither.contains("and --policy NAME"), "{neither}");
+    let handler = refused("--stream S --policy p", &[]);
+    assert!(handler.starts_with("--handler: is missing; ") && !handler.contains("--policy"), "{handler}");
     assert!(refused(&format!("{BY_FLAGS} --max 0"), &[]).starts_with("--max: 0 is too small; "));
     assert!(
         refused(&format!("{BY_FLAGS} --min 5 --max 4"), &[]).starts_with("--min: 5 is more than max, which is 4; ")

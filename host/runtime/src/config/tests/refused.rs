@@ -21,6 +21,18 @@ fn an_unknown_key_is_told_the_one_that_was_meant() {
 #[test]
 fn a_key_in_the_wrong_table_is_told_the_right_one() {
     assert_eq!(one("max = 4"), "line 5: workload.orders.max: unknown key; it belongs in [workload.orders.scale]");
+    let text = format!("{LEAST}grace = \"5s\"\nhttp = \"8222\"\n[nats]\nhttp = \"8222\"\n");
+    let above = "unknown key; it belongs above the first table";
+    let either = "it belongs in [workload.orders.grants], or, for the host, above the first table";
+    let expected = [
+        format!("line 5: workload.orders.grace: {above}"),
+        format!("line 6: workload.orders.http: unknown key; {either}"),
+        format!("line 8: nats.http: {above}"),
+    ];
+    assert_eq!(errors(&text), expected);
+    let at_top = errors(&format!("scale.max = 3\nsteam = 1\n{LEAST}"));
+    assert_eq!(at_top[0], "line 1: scale: unknown key; it belongs in [workload.NAME]");
+    assert!(at_top[1].starts_with("line 2: steam: unknown key; the file may hold "), "{at_top:?}");
 }
 
 #[test]

@@ -7,13 +7,14 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 
 /// The files beside the page itself, each with its type.
-const FILES: [(&str, &str, &str); 11] = [
+const FILES: [(&str, &str, &str); 12] = [
     ("/page/style.css", "text/css", include_str!("page/style.css")),
     ("/page/app.js", JS, include_str!("page/app.js")),
     ("/page/changes.js", JS, include_str!("page/changes.js")),
     ("/page/chart.js", JS, include_str!("page/chart.js")),
     ("/page/dom.js", JS, include_str!("page/dom.js")),
     ("/page/format.js", JS, include_str!("page/format.js")),
+    ("/page/hosts.js", JS, include_str!("page/hosts.js")),
     ("/page/letter.js", JS, include_str!("page/letter.js")),
     ("/page/letters.js", JS, include_str!("page/letters.js")),
     ("/page/overview.js", JS, include_str!("page/overview.js")),

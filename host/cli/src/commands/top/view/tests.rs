@@ -91,6 +91,21 @@ fn workloads_of_several_hosts_are_shown_with_their_hosts_and_chosen_by_both() {
 }
 
 #[test]
+fn the_workers_of_a_fleet_are_shown_by_host() {
+    let (mut of, mut view) = (workload("orders"), View::default());
+    let mut text = |fleet: serde_json::Value| {
+        of["fleet"] = fleet;
+        let host = host(vec![of.clone()]);
+        view.press(Key::Open, &host, (80, 30));
+        shown(&view, &host, (80, 24)).join("\n")
+    };
+    let lines = text(json!({ "host": "a", "leader": "b", "desired": 5, "shares": { "a": 3, "b": 2 } }));
+    assert!(lines.contains("  fleet    5 wanted of all hosts: a 3, b 2; b leads\n"), "{lines}");
+    let lines = text(json!({ "host": "a", "leader": null, "desired": 0, "shares": {} }));
+    assert!(lines.contains("  fleet    0 wanted of all hosts: no plan yet; nobody leads\n"), "{lines}");
+}
+
+#[test]
 fn one_workload_is_shown_whole_with_its_decisions() {
     let (host, mut view) = (host(vec![workload("orders")]), View::default());
     assert!(view.press(Key::Open, &host, (80, 30)));

@@ -12,6 +12,7 @@ use super::answer::{answer, refuse};
 use super::state::PageState;
 use crate::clock::time_of_day;
 use crate::duration::unix_millis;
+use crate::status::by_host::HostWorkers;
 use crate::status::http::query::Query;
 use crate::status::recorder::Recorded;
 use crate::status::samples::{Numbers, Sample};
@@ -29,6 +30,15 @@ struct History {
     max: u32,
     /// By ten seconds, then the last five minutes by the second.
     samples: Vec<SampleRow>,
+    /// The workers of the plan by host, by ten seconds; null outside a fleet.
+    by_host: Option<Vec<HostsRow>>,
+}
+
+#[derive(Serialize)]
+struct HostsRow {
+    at_ms: u64,
+    #[serde(flatten)]
+    of: HostWorkers,
 }
 
 #[derive(Serialize)]
@@ -44,12 +54,13 @@ pub(super) async fn history(State(state): State<Arc<PageState>>, RawQuery(query)
     let Some((workload, recorded)) = state.recorder.workload(name).zip(state.recorder.recorded(name)) else {
         return refuse(StatusCode::NOT_FOUND, "this host has no such workload");
     };
-    let Recorded { recent, hour } = recorded;
+    let Recorded { recent, hour, by_host } = recorded;
     answer(&History {
         now_ms: unix_millis(time_of_day()),
         min: workload.workload.scale.min,
         max: workload.workload.scale.max,
         samples: joined(hour, recent),
+        by_host: by_host.map(|all| all.into_iter().map(|(at_ms, of)| HostsRow { at_ms, of }).collect()),
     })
 }
 

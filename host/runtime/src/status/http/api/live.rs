@@ -25,6 +25,7 @@ use crate::contract::{Cause, FaultKind};
 use crate::duration::millis;
 use crate::fleet::entries::Plan;
 use crate::fleet::host::Seen;
+use crate::status::by_host::HostWorkers;
 use crate::status::http::query::Query;
 use crate::status::workload::WorkloadState;
 
@@ -90,6 +91,8 @@ struct FleetNow {
     desired: u32,
     /// The same by host.
     shares: BTreeMap<String, u32>,
+    /// The same as it is remembered for an hour: of a large fleet a few hosts are told apart.
+    by_host: HostWorkers,
 }
 
 #[derive(Serialize)]
@@ -213,7 +216,10 @@ fn detail<'a>(state: &PageState, workload: &'a WorkloadState, decided: u64) -> D
         causes: named(Cause::ALL.map(Cause::as_str).to_vec(), &tally.dead),
         faults: named(FaultKind::ALL.map(FaultKind::as_str).to_vec(), &tally.faults),
         shadow: workload.workload.shadow.as_ref().map(|shadow| shadow_now(&shadow.policy, workload)),
-        fleet: parts.as_ref().and_then(|parts| parts.fleet.as_ref()).map(|fleet| fleet_now(fleet.seen(name))),
+        fleet: parts.as_ref().and_then(|parts| parts.fleet.as_ref()).map(|fleet| {
+            let by_host = state.recorder.by_host(name).unwrap_or_default();
+            fleet_now(fleet.seen(name), by_host)
+        }),
         decisions: decisions.iter().map(DecisionRow::whole).collect(),
         failures: scaling.failures,
         problem: scaling.refused.or(scaling.problem).map(|problem| super::cut::cut(&problem, rows::REASON)),
@@ -222,9 +228,9 @@ fn detail<'a>(state: &PageState, workload: &'a WorkloadState, decided: u64) -> D
     }
 }
 
-fn fleet_now(Seen { plan, leader, host, .. }: Seen) -> FleetNow {
+fn fleet_now(Seen { plan, leader, host, .. }: Seen, by_host: HostWorkers) -> FleetNow {
     let Plan { desired, shares, .. } = plan.unwrap_or_default();
-    FleetNow { host, leader, desired, shares }
+    FleetNow { host, leader, desired, shares, by_host }
 }
 
 fn shadow_now(policy: &str, workload: &WorkloadState) -> ShadowNow {

@@ -1,6 +1,6 @@
 // Charts, drawn as SVG: over time, with a line for each number, a reading for pointer and keys, and marks.
 
-import { el, mark, say, svg } from "./dom.js";
+import { el, mark, outside, say, svg } from "./dom.js";
 import { clock, minute } from "./format.js";
 
 const HEIGHT = 150;
@@ -58,27 +58,34 @@ export function steps(top, whole) {
 
 /**
  * A chart. `series` has for each line a name, a class, how its value is read from a sample (null for none) and whether
- * it goes in steps; `show` makes a text of a value; `whole` is for counts; `onMark` is called with the mark that
- * somebody
- * looks at.
+ * it goes in steps; `stacked` puts each on the ones before it; `show` makes a text of a value; `whole` is for counts;
+ * `onMark` is called with the mark that somebody looks at.
  */
-export function chart({ title, series, show, whole = false, onMark = null }) {
+export function chart({ title, series, show, whole = false, stacked = false, onMark = null }) {
   const drawing = svg("svg", { class: "chart", role: "img", tabindex: "0", "aria-label": title });
   const legend = el("div", { class: "legend" });
   const when = el("span", { class: "when" });
-  const items = series.map((line) => {
-    const value = el("b");
-    const item = el("span", { class: "item" }, el("span", { class: `key ${line.class}` }), `${line.name} `, value);
-    legend.append(item);
-    return { item, value };
-  });
-  legend.append(when);
+  let values = [];
   const node = el("figure", { class: "chart-box" }, el("figcaption", {}, el("h3", {}, title), legend), drawing);
   let data = { samples: [], from: 0, to: 1, marks: [] };
   let cursor = null;
   let width = 0;
   let focused = null;
 
+  /** Has these lines from now on. */
+  function have(lines) {
+    const names = (all) => all.map((line) => `${line.class} ${line.name}`).join("\n");
+    if (values.length && names(lines) === names(series)) return;
+    series = lines;
+    values = lines.map(() => el("b"));
+    const key = (line) => el("span", { class: `key ${line.class}` });
+    const items = lines.map((line, i) =>
+      el("span", { class: "item" }, key(line), outside(line.name), " ", values[i]),
+    );
+    legend.replaceChildren(...items, when);
+  }
+
+  have(series);
   const x = (ms) => EDGE.left + ((ms - data.from) / (data.to - data.from)) * (width - EDGE.left - EDGE.right);
   const at = (px) => data.from + ((px - EDGE.left) / (width - EDGE.left - EDGE.right)) * (data.to - data.from);
 
@@ -87,7 +94,8 @@ export function chart({ title, series, show, whole = false, onMark = null }) {
     const { samples, from, to } = data;
     const inside = samples.filter((sample, i) => sample.at_ms >= from || samples[i + 1]?.at_ms >= from);
     let top = 0;
-    for (const line of series) for (const sample of inside) top = Math.max(top, line.value(sample) ?? 0);
+    const drawn = stacked ? stack(series) : series;
+    for (const line of drawn) for (const sample of inside) top = Math.max(top, line.value(sample) ?? 0);
     const marks = data.marks.filter((one) => one.at_ms >= from && one.at_ms <= to);
     for (const one of marks) top = Math.max(top, one.value);
     const ticks = steps(top, whole);
@@ -102,10 +110,10 @@ export function chart({ title, series, show, whole = false, onMark = null }) {
       const text = { class: "tick", x: x(tick), y: HEIGHT - 5, "text-anchor": "middle" };
       parts.push(svg("text", text, to - from > 600_000 ? minute(tick) : clock(tick)));
     }
-    for (const line of series) {
+    for (const line of drawn) {
       const path = trace(inside, line, x, y, EDGE.left);
       if (line.area && path) {
-        parts.push(svg("path", { class: `area ${line.class}`, d: path.area }));
+        parts.push(svg("path", { class: `area ${line.class}${stacked ? " stacked" : ""}`, d: path.area }));
       }
       if (path) parts.push(svg("path", { class: `line ${line.class}`, d: path.line }));
     }
@@ -158,7 +166,7 @@ export function chart({ title, series, show, whole = false, onMark = null }) {
     const sample = samples.find((one) => one.at_ms >= time) ?? samples.at(-1);
     series.forEach((line, i) => {
       const value = sample ? line.value(sample) : null;
-      say(items[i].value, value === null || value === undefined ? "–" : show(value));
+      say(values[i], value === null || value === undefined ? "–" : show(value));
     });
     say(when, cursor === null ? "" : clock(time));
     const cross = drawing.querySelector(".cross");
@@ -213,13 +221,20 @@ export function chart({ title, series, show, whole = false, onMark = null }) {
 
   return {
     node,
-    /** Draws samples from one time to another, with marks. */
+    /** Draws samples from one time to another, with marks; with other lines than before, if there are any. */
     set(next) {
+      if (next.series) have(next.series);
       data = next;
       draw();
     },
     close: () => sized.disconnect(),
   };
+}
+
+/** Lines that each stand on the ones before, the uppermost first: the next is drawn over what it has below. */
+function stack(series) {
+  const upTo = (i) => (sample) => series.slice(0, i + 1).reduce((sum, line) => sum + (line.value(sample) ?? 0), 0);
+  return series.map((line, i) => ({ ...line, area: true, value: upTo(i) })).reverse();
 }
 
 /** The line through samples, and the area below it. */

@@ -3,6 +3,7 @@
 import { chart } from "./chart.js";
 import { el, empty, fact, mark, outside, say, shown } from "./dom.js";
 import { clock, conditionOf, count, digest, duration, kindOf, micros, plural, rate } from "./format.js";
+import { hostsOverTime } from "./hosts.js";
 import { ask, query } from "./server.js";
 
 const HOUR_MS = 3_600_000;
@@ -40,6 +41,7 @@ export function workloadPage(state, name) {
   missing.hidden = true;
   const looked = el("p", { class: "looked", "aria-live": "polite" });
   const charts = makeCharts((one) => lookAt(one));
+  const hosts = hostsOverTime(HOUR_MS + 60_000);
   const span = spanPicker((ms) => {
     shownMs = ms;
     draw();
@@ -72,6 +74,7 @@ export function workloadPage(state, name) {
       { class: "panel" },
       el("div", { class: "panel-head" }, el("h2", {}, "The last hour"), span.node),
       charts.map(({ box }) => box.node),
+      hosts.node,
       looked,
     ),
     el("div", { class: "columns" }, decisions.node, el("div", { class: "stack" }, shadow, fleet, failures)),
@@ -89,6 +92,7 @@ export function workloadPage(state, name) {
     (history) => {
       const newest = history.samples.at(-1)?.at_ms ?? 0;
       samples = [...history.samples, ...samples.filter((sample) => sample.at_ms > newest)];
+      hosts.began(history.by_host ?? []);
       loaded = true;
       const long = (samples.at(-1)?.at_ms ?? 0) - (samples[0]?.at_ms ?? 0);
       shownMs = FIRST.find((ms) => long >= ms) ?? FIRST.at(-1);
@@ -107,6 +111,7 @@ export function workloadPage(state, name) {
     const from = to - shownMs;
     const marks = made.map((one) => ({ ...one, value: one.count, label: words(one) }));
     for (const { box, marked } of charts) box.set({ samples, from, to, marks: marked ? marks : [] });
+    hosts.draw(from, to);
   }
 
   function lookAt(one) {
@@ -132,6 +137,7 @@ export function workloadPage(state, name) {
     close() {
       ending.abort();
       for (const { box } of charts) box.close();
+      hosts.close();
     },
     update(event) {
       const row = state.rows.get(name);
@@ -148,6 +154,7 @@ export function workloadPage(state, name) {
       if (samples.at(-1)?.at_ms !== detail.at_ms) samples.push({ at_ms: detail.at_ms, ...row.now });
       const oldest = detail.at_ms - HOUR_MS - 60_000;
       while (samples.length > 2 && samples[1].at_ms < oldest) samples.shift();
+      if (detail.fleet) hosts.add({ at_ms: detail.at_ms, ...detail.fleet.by_host });
       made.push(...detail.decisions.filter((one) => one.number > (made.at(-1)?.number ?? 0)));
       made = made.filter((one) => one.at_ms > oldest);
       if (loaded) draw();
