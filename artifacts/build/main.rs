@@ -20,6 +20,7 @@ const GUESTS: &[&str] = &[
     "archive",
     "dedupe",
     "echo",
+    "fan-out",
     "fetch",
     "fetch-async",
     "later",

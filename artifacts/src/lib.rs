@@ -44,6 +44,8 @@ pub mod workers {
     pub const DEDUPE: &[u8] = component!("dedupe");
     /// Replies with the payload.
     pub const ECHO: &[u8] = component!("echo");
+    /// Publishes each message on, so many times.
+    pub const FAN_OUT: &[u8] = component!("fan-out");
     /// Asks a price service by HTTP and publishes the answer.
     pub const FETCH: &[u8] = component!("fetch");
     /// The same in the asynchronous form.
@@ -65,6 +67,7 @@ pub mod workers {
         ("archive", ARCHIVE),
         ("dedupe", DEDUPE),
         ("echo", ECHO),
+        ("fan-out", FAN_OUT),
         ("fetch", FETCH),
         ("fetch-async", FETCH_ASYNC),
         ("later", LATER),

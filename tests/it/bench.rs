@@ -1,12 +1,15 @@
 //! The benchmark, small. What it measures is for `make bench`; here it has to measure all of it.
 
+use std::path::Path;
+
 use tidegate_artifacts::workers;
 
 use crate::support::cli::run;
 
 #[tokio::test]
 async fn a_benchmark_reports_every_ratio_as_one_object() {
-    let all = "throughput,batches,order,key-memory,waiting,requests,from-zero,swap,instance,idle,isolated";
+    let all = "throughput,batches,order,key-memory,waiting,requests,from-zero,swap,instance,idle,isolated,publications,\
+               start,idle-memory,many-busy,many-workers";
     let sizes = ["--messages", "1000", "--rounds", "1", "--requests", "10"];
     let ended = run(["bench", "--only", all, "--output", "json"].iter().chain(&sizes)).await;
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
@@ -44,6 +47,16 @@ async fn a_benchmark_reports_every_ratio_as_one_object() {
         "/cpu_us_per_message/native_1",
         "/cpu_us_per_message/wasm",
         "/idle_percent",
+        "/publications/wasm_native",
+        "/publications/wasm_cpu_us",
+        "/start/first_ms",
+        "/start/all_ms",
+        "/idle_memory/rss_mib",
+        "/idle_memory/anonymous_mib",
+        "/many_busy/many_one",
+        "/many_busy/many_cpu_us",
+        "/many_workers/start_s",
+        "/many_workers/mappings_each",
     ] {
         let value = report.pointer(path).and_then(serde_json::Value::as_f64);
         assert!(value.is_some_and(|value| value.is_finite() && value > 0.0), "{path}: {}", ended.stdout);
@@ -60,6 +73,9 @@ async fn only_what_was_asked_for_is_measured() {
         ["throughput", "batches", "orders", "key_memory", "waiting", "requests", "swap", "isolated", "many_idle"]
     {
         assert!(report.get(left_out).is_none(), "{left_out}: {report}");
+    }
+    for row in ["publications", "start", "idle_memory", "many_busy", "many_workers"] {
+        assert!(report.get(row).is_none(), "{row}: {report}");
     }
     run(["bench", "--only", "everything"]).await.failed_with(2, &["everything", "throughput", "many-idle"]);
 }
@@ -90,4 +106,53 @@ async fn a_handler_is_measured_by_itself_and_one_that_does_not_answer_is_told() 
     let ended = run(["bench", "--handler", &probe, "--payload", "reject no good"]).await;
     ended.failed_with(1, &["probe.wasm rejects the payload: no good", "--payload"]);
     run(["bench", "--handler", &probe, "--rounds", "1"]).await.failed_with(2, &["--rounds"]);
+}
+
+/// Measures two points of each of these curves, with as little as possible.
+async fn scale(axes: &str, pictures: &Path) -> serde_json::Value {
+    let few = ["--points", "2", "--rounds", "1", "--messages", "1000", "--output", "json", "--pictures"];
+    let flags = ["bench", "--scale", axes].into_iter().chain(few).chain(pictures.to_str());
+    let ended = run(flags).await;
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    serde_json::from_str(&ended.stdout).unwrap()
+}
+
+#[track_caller]
+fn has_curves(report: &serde_json::Value, axes: &str, pictures: &Path) {
+    let curves = report["curves"].as_array().unwrap();
+    assert_eq!(curves.len(), axes.split(',').count());
+    for (curve, axis) in curves.iter().zip(axes.split(',')) {
+        assert_eq!((curve["axis"].as_str(), curve["points"].as_array().unwrap().len()), (Some(axis), 2), "{curve}");
+        for point in curve["points"].as_array().unwrap() {
+            for number in ["per_second", "cpu_us", "rss_mib", "mappings", "workers", "start_s"] {
+                for code in ["native", "component"] {
+                    let value = point[code][number].as_f64();
+                    assert!(value.is_some_and(|value| value > 0.0), "{number} of {code}: {point}");
+                }
+            }
+        }
+        assert!(curve["growth"]["memory"]["steepest"].is_f64(), "{curve}");
+        let picture = std::fs::read_to_string(pictures.join(format!("scale-{axis}.svg"))).unwrap();
+        assert!(picture.contains("native code"), "{axis}");
+    }
+}
+
+#[tokio::test]
+async fn how_a_host_grows_is_measured_beside_native_code() {
+    let (axes, pictures) = ("workers,workloads,payload,publications,headers,keys", tempfile::tempdir().unwrap());
+    let report = scale(axes, pictures.path()).await;
+    has_curves(&report, axes, pictures.path());
+    let workers = |point: usize| report["curves"][0]["points"][point]["component"]["workers"].as_f64();
+    assert_eq!((workers(0), workers(1)), (Some(1.0), Some(4.0)));
+    let flags = ["bench", "--scale", "depth"];
+    run(flags).await.failed_with(2, &["depth", "workloads", "replicas"]);
+}
+
+#[tokio::test]
+async fn hosts_that_share_a_consumer_and_streams_with_replicas_are_measured_too() {
+    let (axes, pictures) = ("hosts,replicas", tempfile::tempdir().unwrap());
+    let report = scale(axes, pictures.path()).await;
+    has_curves(&report, axes, pictures.path());
+    let workers = |point: usize| report["curves"][0]["points"][point]["native"]["workers"].as_f64();
+    assert_eq!((workers(0), workers(1)), (Some(4.0), Some(8.0)));
 }

@@ -12,6 +12,7 @@ mod bounds;
 mod browser;
 mod check;
 mod command_line;
+mod compiled_before;
 mod completions;
 mod composed;
 mod concurrent;

@@ -46,6 +46,7 @@ const NOT_RUN: &[(&str, &str)] = &[
     ("nats://nats.internal", "there is no such server"),
     ("old/backlog.wasm", "wants the policies of before and after a swap"),
     ("--duration 24h", "takes half a minute on a busy machine: `simulate.rs` has shorter ones"),
+    ("bench --scale", "takes an hour: `bench.rs` measures the same, with less"),
     ("bench --only batches", "takes minutes on a busy machine: `bench.rs` measures the same, with less"),
     ("--live", "takes a minute: the live runs have tests of their own"),
 ];

@@ -4,6 +4,7 @@
 //! process that started it, however that ends.
 
 mod binary;
+mod cluster;
 mod error;
 mod origin;
 mod process;
@@ -17,6 +18,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 pub use binary::Binary;
+pub use cluster::Cluster;
 pub use error::ServerError;
 pub use origin::{Origin, VARIABLE};
 use process::Process;

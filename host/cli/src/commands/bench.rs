@@ -4,29 +4,38 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
-use anyhow::bail;
+use anyhow::{Context as _, bail};
 use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 use serde::de::DeserializeOwned;
 use tokio::process::Command;
 
 use super::output::Output;
 use super::whole_number;
-use tidegate_artifacts::workers;
-use tidegate_lab::bench::{self, BenchOptions, BenchReport, HandlerOptions, Row, Rows, WAITING, WaitingKeys};
+use tidegate_artifacts::{policies, workers};
+use tidegate_lab::bench::{
+    self, Axis, BenchOptions, BenchReport, HandlerOptions, HostTask, Row, Rows, ScaleOptions, ScaleServers, WAITING,
+    WaitingKeys,
+};
 use tidegate_lab::terminal::Terminal;
-use tidegate_nats_server::{self as server, Server};
+use tidegate_nats_server::{self as server, Cluster, Server};
+
+/// Rounds of each kind, and of each point of a curve.
+const ROUNDS: u32 = 9;
+const SCALE_ROUNDS: u32 = 3;
 
 const EXAMPLES: &str = "\
 Examples:
   tidegate bench --only batches,order --rounds 5
   tidegate bench --handler plugins/echo.wasm --payload 'hello tide'
-  tidegate bench --handler plugins/echo.wasm --handler plugins/reply.wasm --output json";
+  tidegate bench --handler plugins/echo.wasm --handler plugins/reply.wasm --output json
+  tidegate bench --scale workers,payload --pictures .";
 
 /// Measures components against the same loop in native code, on a nats-server of its own.
 ///
 /// What is compared runs in turn in one run, and only the ratios say something of another machine. It takes some
 /// seven minutes. With --handler it measures handlers of yours instead, without a server: the size of the file, the
-/// time to compile it, a call, and the memory of a worker. Exit code 0: measured. 1: something failed.
+/// time to compile it, a call, and the memory of a worker. With --scale it measures how a host grows: each point is a
+/// process of its own, and the whole takes an hour. Exit code 0: measured. 1: something failed.
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct BenchArgs {
@@ -40,7 +49,7 @@ pub struct BenchArgs {
     /// What the handlers are given
     #[arg(long, value_name = "TEXT", default_value = "hello tide", requires = "handler")]
     pub payload: String,
-    /// What to measure, separated by commas; all of it but many-idle without
+    /// What to measure, separated by commas; all of it but many-... without
     #[arg(long, value_name = "ROWS", value_delimiter = ',', value_parser = rows())]
     pub only: Vec<Row>,
     /// Messages of each throughput round
@@ -54,9 +63,9 @@ pub struct BenchArgs {
         value_parser = whole_number::<u32>(0..=1_000_000)
     )]
     pub payload_size: u32,
-    /// Rounds of each kind; medians are reported
-    #[arg(long, value_name = "N", default_value_t = 9, value_parser = whole_number::<u32>(1..=100))]
-    pub rounds: u32,
+    /// Rounds of each kind; medians are reported [default: 9, with --scale 3]
+    #[arg(long, value_name = "N", value_parser = whole_number::<u32>(1..=100))]
+    pub rounds: Option<u32>,
     /// Requests of each latency round, or calls of each handler
     #[arg(long, value_name = "N", default_value_t = 2000, value_parser = whole_number::<u32>(10..))]
     pub requests: u32,
@@ -69,6 +78,25 @@ pub struct BenchArgs {
     /// Measures only the memory of messages that wait for one key or for each its own, in this process
     #[arg(long, value_name = "KEYS", hide = true, value_parser = waiting_keys, requires = "only")]
     pub key_memory: Option<WaitingKeys>,
+    /// Measures how a host grows instead: with more of these, separated by commas, or of all of them
+    #[arg(
+        long,
+        value_name = "WHAT",
+        num_args = 0..=1,
+        value_delimiter = ',',
+        value_parser = axes(),
+        conflicts_with_all = ["only", "handler", "payload_size", "requests"]
+    )]
+    pub scale: Option<Vec<Axis>>,
+    /// Points of each curve, from the smallest; all without
+    #[arg(long, value_name = "N", value_parser = whole_number::<u32>(2..), requires = "scale")]
+    pub points: Option<u32>,
+    /// Also writes a picture of each curve into this directory
+    #[arg(long, value_name = "DIR", requires = "scale")]
+    pub pictures: Option<PathBuf>,
+    /// Runs a host that does this, until standard input ends
+    #[arg(long, value_name = "JSON", hide = true, value_parser = task)]
+    pub host: Option<HostTask>,
     /// The nats-server to start [default: TIDEGATE_NATS_SERVER, then PATH, then what `make install` brought]
     #[arg(long, value_name = "PATH")]
     pub nats_server: Option<PathBuf>,
@@ -84,6 +112,11 @@ fn waiting_keys(name: &str) -> Result<WaitingKeys, String> {
     WaitingKeys::ALL.into_iter().find(|which| which.name() == name).ok_or_else(|| "neither one nor each".to_owned())
 }
 
+/// What a host in a process of its own does.
+fn task(text: &str) -> Result<HostTask, String> {
+    serde_json::from_str(text).map_err(|error| error.to_string())
+}
+
 /// Measures one thing in a process of its own.
 async fn by_itself<T: DeserializeOwned>(what: &[&str], server: Option<&Path>) -> anyhow::Result<T> {
     let mut command = Command::new(std::env::current_exe()?);
@@ -94,6 +127,11 @@ async fn by_itself<T: DeserializeOwned>(what: &[&str], server: Option<&Path>) ->
         bail!("{}: not measured, the process ended, {}", what.join(" "), ended.status);
     }
     Ok(serde_json::from_slice(&ended.stdout)?)
+}
+
+fn axes() -> impl clap::builder::TypedValueParser<Value = Axis> {
+    PossibleValuesParser::new(Axis::ALL.map(Axis::name))
+        .try_map(|name| Axis::named(&name).ok_or("nothing that can be made larger"))
 }
 
 fn rows() -> impl clap::builder::TypedValueParser<Value = Row> {
@@ -111,28 +149,23 @@ pub async fn run(
     out: &mut impl Write,
     interrupted: impl Future<Output = ()>,
 ) -> anyhow::Result<()> {
+    if let Some(task) = &args.host {
+        return bench::serve(task).await;
+    }
     if !args.handler.is_empty() {
         return handlers(args, terminal, out, interrupted).await;
     }
+    if args.scale.is_some() {
+        return scale(args, terminal, out, interrupted).await;
+    }
     let binary = args.nats_server.clone();
     let server = Server::start(server::ServerOptions { binary, ..server::ServerOptions::default() }).await?;
-    let options = BenchOptions {
-        rows: Rows::of(if args.only.is_empty() {
-            Row::ALL.into_iter().filter(|row| row.is_usual()).collect()
-        } else {
-            args.only.clone()
-        }),
-        server: Some(server.process()),
-        messages: usize::try_from(args.messages)?,
-        payload: usize::try_from(args.payload_size)?,
-        rounds: args.rounds,
-        requests: args.requests,
-        reply: workers::REPLY,
-        reply_batch: workers::REPLY_BATCH,
-        echo: workers::ECHO,
-        fetch: workers::FETCH,
-        fetch_async: workers::FETCH_ASYNC,
+    let rows = if args.only.is_empty() {
+        Row::ALL.into_iter().filter(|row| row.is_usual()).collect()
+    } else {
+        args.only.clone()
     };
+    let options = options(&args, Rows::of(rows), ROUNDS, Some(server.process()))?;
     if let Some(kind) = args.waiting {
         let cost = tokio::select! {
             cost = bench::waiting(&options, server.url(), kind) => cost?,
@@ -178,6 +211,63 @@ pub async fn run(
         () = interrupted => bail!("interrupted"),
     };
     server.stop().await;
+    args.output.write(out, &report, |out| writeln!(out, "{report}"))
+}
+
+/// What is measured, and with what.
+fn options(args: &BenchArgs, rows: Rows, rounds: u32, server: Option<u32>) -> anyhow::Result<BenchOptions> {
+    Ok(BenchOptions {
+        rows,
+        server,
+        messages: usize::try_from(args.messages)?,
+        payload: usize::try_from(args.payload_size)?,
+        rounds: args.rounds.unwrap_or(rounds),
+        requests: args.requests,
+        reply: workers::REPLY,
+        reply_batch: workers::REPLY_BATCH,
+        echo: workers::ECHO,
+        fetch: workers::FETCH,
+        fetch_async: workers::FETCH_ASYNC,
+        fan_out: workers::FAN_OUT,
+        fixed: policies::FIXED,
+    })
+}
+
+async fn scale(
+    args: BenchArgs,
+    terminal: &Terminal,
+    out: &mut impl Write,
+    interrupted: impl Future<Output = ()>,
+) -> anyhow::Result<()> {
+    let asked = args.scale.clone().unwrap_or_default();
+    let options = ScaleOptions {
+        axes: if asked.is_empty() { Axis::ALL.to_vec() } else { asked },
+        points: args.points.map_or(Ok(usize::MAX), usize::try_from)?,
+        bench: options(&args, Rows::of(Vec::new()), SCALE_ROUNDS, None)?,
+    };
+    let of_servers = server::ServerOptions { binary: args.nats_server.clone(), ..server::ServerOptions::default() };
+    let single = if options.has_single() { Some(Server::start(of_servers.clone()).await?) } else { None };
+    let cluster = if options.has_cluster() { Some(Cluster::start(&of_servers, bench::CLUSTER).await?) } else { None };
+    let one =
+        single.as_ref().map(|server| ScaleServers { url: server.url().to_owned(), processes: vec![server.process()] });
+    let three = cluster.as_ref().and_then(|cluster| {
+        Some(ScaleServers { url: cluster.urls().next()?.to_owned(), processes: cluster.processes().collect() })
+    });
+    let bar = terminal.bar(options.steps());
+    let report = tokio::select! {
+        report = bench::scale(&options, one.as_ref(), three.as_ref(), &bar) => report?,
+        () = interrupted => bail!("interrupted"),
+    };
+    if let Some(server) = single {
+        server.stop().await;
+    }
+    if let Some(cluster) = cluster {
+        cluster.stop().await;
+    }
+    for curve in report.curves.iter().filter(|_| args.pictures.is_some()) {
+        let file = args.pictures.clone().unwrap_or_default().join(format!("scale-{}.svg", curve.axis));
+        std::fs::write(&file, curve.svg()?).with_context(|| format!("write {}", file.display()))?;
+    }
     args.output.write(out, &report, |out| writeln!(out, "{report}"))
 }
 

@@ -147,13 +147,8 @@ impl Lab {
     /// is one that was never seen.
     pub(super) fn put(&self, echo: bool, number: Option<u32>) -> anyhow::Result<()> {
         let beside = self.plugins.path().join(".swapped.new");
-        let mut bytes = if echo { self.echo } else { self.reply }.to_vec();
-        if let Some(number) = number {
-            // A section that says nothing: its kind, its size, the size of its name, its name and what is in it.
-            bytes.extend([0, 10, 5]);
-            bytes.extend(b"bench");
-            bytes.extend(number.to_le_bytes());
-        }
+        let bytes = if echo { self.echo } else { self.reply };
+        let bytes = number.map_or_else(|| bytes.to_vec(), |number| unlike(bytes, number));
         std::fs::write(&beside, bytes)?;
         Ok(std::fs::rename(beside, self.plugins.path().join("swapped.wasm"))?)
     }
@@ -252,7 +247,7 @@ impl Lab {
                 workload.order = token.map(order);
                 self.run_loaded(workload, always).await
             }
-            LoopKind::Native | LoopKind::Example => self.run(workload, Native, always).await,
+            LoopKind::Native | LoopKind::Example => self.run(workload, Native::default(), always).await,
         }
     }
 
@@ -308,6 +303,16 @@ fn workload(name: &str, stream: &str, min: u32, plugins: &Path) -> anyhow::Resul
     ))?;
     config.plugins.dir = plugins.to_owned();
     Ok(config)
+}
+
+/// A component that does the same, and was never seen with another number.
+pub(super) fn unlike(component: &[u8], number: u32) -> Vec<u8> {
+    let mut bytes = component.to_vec();
+    // A section that says nothing: its kind, its size, the size of its name, its name and what is in it.
+    bytes.extend([0, 10, 5]);
+    bytes.extend(b"bench");
+    bytes.extend(number.to_le_bytes());
+    bytes
 }
 
 /// The time that this process has spent on all cores.

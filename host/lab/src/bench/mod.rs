@@ -1,25 +1,31 @@
 //! Throughput and latency of components against the same loop in native code, and against the Auto-Scaler's loop.
 //!
-//! All run in one process on one nats-server, in turn: what else the machine does meanwhile meets all of them. Only
-//! ratios of such a run mean something on another machine.
+//! All run on one nats-server, in turn: what else the machine does meanwhile meets all of them. Only ratios of such a
+//! run mean something on another machine.
 
 mod batches;
+mod busy;
 mod handler;
 mod instance;
 mod isolated;
 mod key_memory;
 mod lab;
+mod load;
 mod loop_kind;
 mod many_idle;
+mod many_workers;
 mod median;
 mod native;
 mod options;
 mod orders;
 mod process_time;
+mod publications;
 mod report;
 mod report_text;
 mod resident;
 mod rows;
+mod scale;
+mod start;
 mod waiting;
 
 use std::time::{Duration, Instant};
@@ -29,18 +35,25 @@ use hdrhistogram::Histogram;
 
 use crate::terminal::Bar;
 pub use batches::BatchThroughput;
+pub use busy::BusyCost;
 pub use handler::{HandlerCost, HandlerOptions, HandlerReport, handlers};
 pub use isolated::IsolatedCost;
 pub use key_memory::{KeyMemory, WaitingKeys, key_memory};
 use lab::{Lab, SUBJECT, cpu_time};
+use load::LoadSite;
+pub use load::{Code, HostTask, LoadCost, serve};
 use loop_kind::LoopKind;
 pub use many_idle::ManyIdle;
+pub use many_workers::ManyWorkers;
 use options::KINDS;
 pub use options::{BenchOptions, WAITING};
 pub use orders::OrderThroughput;
+pub use publications::PublicationCost;
 pub use report::{BenchReport, CpuPerMessage, InstanceCost, Ratios, Swap, Throughput};
 use report::{Latency, Measured};
 pub use rows::{Row, Rows};
+pub use scale::{Axis, CLUSTER, Curve, Growth, Growths, Point, ScaleOptions, ScaleReport, ScaleServers, scale};
+pub use start::{IdleMemory, StartCost};
 use tidegate_runtime::duration::micros;
 use tidegate_runtime::events::Event;
 use tidegate_runtime::jetstream::RequestOptions;
@@ -68,34 +81,85 @@ pub async fn run(options: &BenchOptions, url: &str, bar: &Bar) -> anyhow::Result
         step("instances");
         report.instance = Some(instance::measure(options.reply).await?);
     }
-    step("filling a stream");
-    let mut lab = Lab::new(url, options).await?;
-    if rows.has(Row::Idle) {
+    let mut lab = None;
+    if options.has_lab() {
+        step("filling a stream");
+        lab = Some(Lab::new(url, options).await?);
+    }
+    let mut site = LoadSite::new(url, options.server.into_iter().collect(), options).await?;
+    if let Some(lab) = lab.as_mut().filter(|_| rows.has(Row::Idle)) {
         step("an idle host");
-        report.idle_percent = Some(idle(&mut lab, Duration::from_secs(options.rounds.into())).await?);
+        report.idle_percent = Some(idle(lab, Duration::from_secs(options.rounds.into())).await?);
     }
     for _ in 0..options.rounds {
-        round(&mut lab, options, &mut report, &step).await?;
+        if let Some(lab) = &mut lab {
+            round(lab, options, &mut report, &step).await?;
+        }
+        if rows.has(Row::Publications) {
+            publications::round(&mut site, options, &mut report.publications, &step).await?;
+        }
     }
+    if let Some(lab) = &mut lab {
+        in_this_process(lab, options, &mut report, &step).await?;
+    }
+    in_processes(&mut site, options, &mut report, &step).await?;
+    Ok(BenchReport::new(&site.client.server_version(), options, report))
+}
+
+/// What there are no rounds of, with a host in this process.
+async fn in_this_process(
+    lab: &mut Lab,
+    options: &BenchOptions,
+    report: &mut Measured,
+    step: &impl Fn(&str),
+) -> anyhow::Result<()> {
+    let rows = &options.rows;
     if rows.has(Row::FromZero) {
         step("from zero");
-        report.from_zero = Some(from_zero(&mut lab).await?);
+        report.from_zero = Some(from_zero(lab).await?);
     }
     if rows.has(Row::Swap) {
         step("a handler that is replaced");
-        report.swap = Some(swap(&mut lab, Cached::Yes).await?);
+        report.swap = Some(swap(lab, Cached::Yes).await?);
         step("a handler that is replaced by one that was never compiled");
-        report.swap_uncached = Some(swap(&mut lab, Cached::No).await?);
+        report.swap_uncached = Some(swap(lab, Cached::No).await?);
     }
     if rows.has(Row::Isolated) {
         step("an instance a message");
-        report.isolated = Some(isolated::measure(&mut lab, options.requests.saturating_mul(4)).await?);
+        report.isolated = Some(isolated::measure(lab, options.requests.saturating_mul(4)).await?);
     }
     if rows.has(Row::ManyIdle) {
         step("a thousand idle workloads");
-        report.many_idle = Some(many_idle::measure(&mut lab, options.server).await?);
+        report.many_idle = Some(many_idle::measure(lab, options.server).await?);
     }
-    Ok(BenchReport::new(&lab.client.server_version(), options, report))
+    Ok(())
+}
+
+/// What there are no rounds of, with hosts in processes of their own.
+async fn in_processes(
+    site: &mut LoadSite,
+    options: &BenchOptions,
+    report: &mut Measured,
+    step: &impl Fn(&str),
+) -> anyhow::Result<()> {
+    let rows = &options.rows;
+    if rows.has(Row::Start) {
+        step("a host that starts");
+        report.start = Some(start::measure(site, options).await?);
+    }
+    if rows.has(Row::IdleMemory) {
+        step("the memory of an idle host");
+        report.idle_memory = Some(start::idle_memory(site, options).await?);
+    }
+    if rows.has(Row::ManyBusy) {
+        step("a thousand busy workloads");
+        report.many_busy = Some(busy::measure(site, options).await?);
+    }
+    if rows.has(Row::ManyWorkers) {
+        step("ten thousand workers");
+        report.many_workers = Some(many_workers::measure(site, options).await?);
+    }
+    Ok(())
 }
 
 /// One round of each kind that there are rounds of.

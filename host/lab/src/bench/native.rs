@@ -1,24 +1,31 @@
 //! The handler of the comparison: native code that does nothing, in the same worker.
 
 use std::future::{Future, pending, ready};
+use std::sync::Arc;
 
 use tidegate_runtime::contract::Author;
 use tidegate_runtime::contract::{Decision, Observation};
-use tidegate_runtime::contract::{Delivery, Fault, Outcome, Response};
+use tidegate_runtime::contract::{Delivery, Fault, Outcome, Publication, Response};
 use tidegate_runtime::ports::{Handler, Handlers, Policies, Policy};
 
-/// Makes handlers that answer with an empty reply.
-#[derive(Clone)]
-pub(super) struct Native;
+/// Makes handlers that answer with an empty reply, and the same publications for each message.
+#[derive(Clone, Default)]
+pub(super) struct Native {
+    /// What is published for each message.
+    pub(super) publications: Arc<[Publication]>,
+}
 
 /// Answers with an empty reply.
-pub(super) struct EmptyReply(Author);
+pub(super) struct EmptyReply {
+    publications: Arc<[Publication]>,
+    author: Author,
+}
 
 impl Handlers for Native {
     type Instance = EmptyReply;
 
     async fn instantiate(&mut self, _worker: u64) -> Result<EmptyReply, Fault> {
-        Ok(EmptyReply(author()))
+        Ok(EmptyReply { publications: self.publications.clone(), author: author() })
     }
 
     fn prepare(&mut self) -> impl Future<Output = ()> + Send + use<> {
@@ -36,11 +43,11 @@ impl Handlers for Native {
 
 impl Handler for EmptyReply {
     async fn handle(&mut self, _delivery: &Delivery) -> Outcome {
-        Ok(Ok(Response { reply: Some(Vec::new()), publications: Vec::new() }))
+        Ok(Ok(Response { reply: Some(Vec::new()), publications: self.publications.to_vec() }))
     }
 
     fn author(&self) -> &Author {
-        &self.0
+        &self.author
     }
 }
 

@@ -23,6 +23,14 @@ pub(super) const AT_ONCE: usize = 64;
 /// Workloads of a host that has many.
 pub(super) const MANY: usize = 1_000;
 
+/// Workloads of a host whose workloads are all busy, at most, and messages of each of them.
+pub(super) const BUSY: u32 = 1_000;
+pub(super) const BUSY_MESSAGES: usize = 100;
+/// Workers of a host that has many, at most.
+pub(super) const MANY_WORKERS: u32 = 10_000;
+/// Plugins of a host that starts.
+pub(super) const PLUGINS: usize = 8;
+
 /// What is measured.
 #[derive(Debug, Clone)]
 pub struct BenchOptions {
@@ -48,18 +56,40 @@ pub struct BenchOptions {
     pub fetch: &'static [u8],
     /// The same in the asynchronous form.
     pub fetch_async: &'static [u8],
+    /// A handler that publishes each message as often as its settings say.
+    pub fan_out: &'static [u8],
+    /// A policy that always wants the same number of workers.
+    pub fixed: &'static [u8],
 }
 
 impl BenchOptions {
     /// How often [`run`](super::run) advances its bar.
     pub fn steps(&self) -> u64 {
-        let once = [Row::Instance, Row::Idle, Row::FromZero, Row::Swap, Row::Swap, Row::Isolated, Row::ManyIdle]
-            .map(|row| self.rows.count(row));
+        let once = [
+            Row::Instance,
+            Row::Idle,
+            Row::FromZero,
+            Row::Swap,
+            Row::Swap,
+            Row::Isolated,
+            Row::ManyIdle,
+            Row::Start,
+            Row::IdleMemory,
+            Row::ManyBusy,
+            Row::ManyWorkers,
+        ]
+        .map(|row| self.rows.count(row));
         let rounds = KINDS.iter().filter(|(kind, _)| self.compares(*kind)).count() as u64
             + self.rows.count(Row::Batches) * 2 * BATCH_SIZES.len() as u64
             + self.rows.count(Row::Order) * (1 + KEYS.len() as u64)
-            + self.rows.count(Row::Requests) * 2;
-        1 + once.into_iter().sum::<u64>() + rounds * u64::from(self.rounds)
+            + self.rows.count(Row::Requests) * 2
+            + self.rows.count(Row::Publications) * 2;
+        u64::from(self.has_lab()) + once.into_iter().sum::<u64>() + rounds * u64::from(self.rounds)
+    }
+
+    /// Whether something is measured in this process on streams that are filled before.
+    pub(super) fn has_lab(&self) -> bool {
+        self.rows.any(|row| !row.has_processes() && row != Row::Instance && row != Row::Waiting)
     }
 
     /// Whether the throughput of this loop is measured. Batches are compared with native code.

@@ -3,14 +3,18 @@
 use serde::Serialize;
 
 use super::batches::{self, BatchRounds, BatchThroughput};
+use super::busy::BusyCost;
 use super::isolated::IsolatedCost;
 use super::key_memory::KeyMemory;
 use super::lab::Round;
 use super::many_idle::ManyIdle;
+use super::many_workers::ManyWorkers;
 use super::median::median;
 use super::options::BenchOptions;
 use super::orders::{self, OrderRounds, OrderThroughput};
+use super::publications::{self, PublicationCost, PublicationRounds};
 use super::rows::Row;
+use super::start::{IdleMemory, StartCost};
 use super::waiting::WaitingCost;
 
 /// The benchmark's answer. What was not to be measured is not there.
@@ -58,9 +62,24 @@ pub struct BenchReport {
     /// Requests to instances that live for one message.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub isolated: Option<IsolatedCost>,
+    /// A publication a message.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub publications: Option<PublicationCost>,
+    /// A host that starts with plugins that were compiled before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub start: Option<StartCost>,
+    /// The memory of an idle host.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub idle_memory: Option<IdleMemory>,
     /// A thousand idle workloads.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub many_idle: Option<ManyIdle>,
+    /// A thousand busy workloads.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub many_busy: Option<BusyCost>,
+    /// Ten thousand workers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub many_workers: Option<ManyWorkers>,
     /// What an instance costs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub instance: Option<InstanceCost>,
@@ -166,7 +185,12 @@ pub(super) struct Measured {
     pub(super) swap: Option<Swap>,
     pub(super) swap_uncached: Option<Swap>,
     pub(super) isolated: Option<IsolatedCost>,
+    pub(super) publications: PublicationRounds,
+    pub(super) start: Option<StartCost>,
+    pub(super) idle_memory: Option<IdleMemory>,
     pub(super) many_idle: Option<ManyIdle>,
+    pub(super) many_busy: Option<BusyCost>,
+    pub(super) many_workers: Option<ManyWorkers>,
     pub(super) instance: Option<InstanceCost>,
     pub(super) idle_percent: Option<f64>,
 }
@@ -208,7 +232,12 @@ impl BenchReport {
             swap: measured.swap,
             swap_uncached: measured.swap_uncached,
             isolated: measured.isolated,
+            publications: rows.has(Row::Publications).then(|| publications::report(&measured.publications)),
+            start: measured.start,
+            idle_memory: measured.idle_memory,
             many_idle: measured.many_idle,
+            many_busy: measured.many_busy,
+            many_workers: measured.many_workers,
             instance: measured.instance,
             idle_percent,
         }

@@ -77,7 +77,12 @@ impl BenchReport {
         lines.extend(self.swap.iter().map(|swap| replaced("a replaced file", swap)));
         lines.extend(self.swap_uncached.iter().map(|swap| replaced("one that was never compiled", swap)));
         lines.extend(self.idle_percent.map(|idle| format!("an idle host with ten workloads: {idle:.2} % of a core")));
+        lines.extend(self.idle_memory.iter().map(ToString::to_string));
+        lines.extend(self.start.iter().map(ToString::to_string));
+        lines.extend(self.publications.iter().map(ToString::to_string));
         lines.extend(self.many_idle.iter().map(ToString::to_string));
+        lines.extend(self.many_busy.iter().map(ToString::to_string));
+        lines.extend(self.many_workers.iter().map(ToString::to_string));
         if lines.is_empty() { Ok(()) } else { write!(f, "\n\n{}", lines.join("\n")) }
     }
 }

@@ -25,13 +25,23 @@ pub enum Row {
     Idle,
     /// Requests to instances that live for one message.
     Isolated,
+    /// A publication a message, of components against native code.
+    Publications,
+    /// A host that starts with plugins that were compiled before.
+    Start,
+    /// The memory of an idle host.
+    IdleMemory,
     /// A thousand idle workloads.
     ManyIdle,
+    /// A thousand busy workloads.
+    ManyBusy,
+    /// Ten thousand workers.
+    ManyWorkers,
 }
 
 impl Row {
     /// All of them, in the order in which they are told.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 17] = [
         Self::Throughput,
         Self::Batches,
         Self::Order,
@@ -43,13 +53,24 @@ impl Row {
         Self::Instance,
         Self::Idle,
         Self::Isolated,
+        Self::Publications,
+        Self::Start,
+        Self::IdleMemory,
         Self::ManyIdle,
+        Self::ManyBusy,
+        Self::ManyWorkers,
     ];
 
     /// Whether it is measured without being asked for. A thousand workloads take long to start on a busy machine.
     #[must_use]
     pub fn is_usual(self) -> bool {
-        self != Self::ManyIdle
+        !matches!(self, Self::ManyIdle | Self::ManyBusy | Self::ManyWorkers)
+    }
+
+    /// Whether its hosts are processes of their own.
+    pub(super) fn has_processes(self) -> bool {
+        use Row::{IdleMemory, ManyBusy, ManyWorkers, Publications, Start};
+        matches!(self, Publications | Start | IdleMemory | ManyBusy | ManyWorkers)
     }
 
     /// Its name on the command line.
@@ -67,7 +88,12 @@ impl Row {
             Self::Instance => "instance",
             Self::Idle => "idle",
             Self::Isolated => "isolated",
+            Self::Publications => "publications",
+            Self::Start => "start",
+            Self::IdleMemory => "idle-memory",
             Self::ManyIdle => "many-idle",
+            Self::ManyBusy => "many-busy",
+            Self::ManyWorkers => "many-workers",
         }
     }
 
@@ -93,6 +119,11 @@ impl Rows {
     #[must_use]
     pub fn has(&self, row: Row) -> bool {
         self.0.contains(&row)
+    }
+
+    /// Whether there is one like this.
+    pub(super) fn any(&self, is: impl Fn(Row) -> bool) -> bool {
+        self.0.iter().any(|row| is(*row))
     }
 
     /// As [`Rows::has`], as a number.

@@ -21,7 +21,7 @@ const GRID: RGBColor = RGBColor(225, 225, 225);
 
 /// A part of a document.
 pub(crate) type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
-/// A chart with time in seconds along its lower edge.
+/// A chart of numbers.
 pub(crate) type Chart<'c, 'a> = ChartContext<'c, SVGBackend<'a>, Cartesian2d<RangedCoordf64, RangedCoordf64>>;
 /// The library has no reason to refuse.
 pub(crate) type Drawn = Result<(), DrawingAreaErrorKind<std::io::Error>>;
@@ -52,11 +52,24 @@ pub(crate) fn axes(
     chart: &mut Chart<'_, '_>,
     what: &str,
     shown: &dyn Fn(&f64) -> String,
+    labels: (usize, usize),
+) -> Drawn {
+    axes_of(chart, ("time (s)", &|at| format!("{at:.0}")), (what, shown), labels)
+}
+
+/// An axis: what is along it, and how its values are shown.
+pub(crate) type Axis<'a> = (&'a str, &'a dyn Fn(&f64) -> String);
+
+/// Draws the lower axis and the left one. About so many labels go along each.
+pub(crate) fn axes_of(
+    chart: &mut Chart<'_, '_>,
+    (along, x_shown): Axis<'_>,
+    (what, shown): Axis<'_>,
     (x_labels, y_labels): (usize, usize),
 ) -> Drawn {
     let mut mesh = chart.configure_mesh();
     mesh.disable_x_mesh().light_line_style(TRANSPARENT).bold_line_style(GRID).axis_style(INK);
-    mesh.x_desc("time (s)").x_label_formatter(&|at| format!("{at:.0}")).x_labels(x_labels);
+    mesh.x_desc(along).x_label_formatter(x_shown).x_labels(x_labels);
     mesh.y_desc(what).y_label_formatter(shown).y_labels(y_labels);
     mesh.label_style(label()).axis_desc_style(label()).draw()
 }

@@ -128,14 +128,24 @@ pub(crate) struct Lane {
     slow: AtomicBool,
 }
 
-/// Runs work that calls guests, on the lane that fits its cost. Dropping the future ends the work.
-pub(crate) async fn roam<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> T {
-    roam_from(&Lane::default(), work).await
+/// Runs work that calls guests, on the lane that fits its cost. Dropping the future ends the work. The future is small,
+/// however large the work: a worker's is kept as long as it lives.
+pub(crate) fn roam<T: Send + 'static>(
+    work: impl Future<Output = T> + Send + 'static,
+) -> impl Future<Output = T> + Send + 'static {
+    let work: LaneWork<T> = Box::pin(work);
+    async move { roam_boxed(&Lane::default(), work).await }
 }
 
 /// As [`roam`], for work that ends and is done again: it begins on the lane where the last run ended.
-pub(crate) async fn roam_from<T: Send + 'static>(lane: &Lane, work: impl Future<Output = T> + Send + 'static) -> T {
-    let mut work: LaneWork<T> = Box::pin(work);
+pub(crate) fn roam_from<T: Send + 'static>(
+    lane: &Lane,
+    work: impl Future<Output = T> + Send + 'static,
+) -> impl Future<Output = T> + Send {
+    roam_boxed(lane, Box::pin(work))
+}
+
+async fn roam_boxed<T: Send + 'static>(lane: &Lane, mut work: LaneWork<T>) -> T {
     let mut slowly = lane.slow.load(Relaxed);
     let mut suspect = false;
     loop {
@@ -258,6 +268,19 @@ mod tests {
     fn spin() {
         let began = spent();
         while spent() - began < LONG * 3 {}
+    }
+
+    #[test]
+    fn it_keeps_large_work_once_and_is_small_itself() {
+        let large = || async {
+            let kept = [0u8; 10_000];
+            yield_now().await;
+            kept.len()
+        };
+        assert!(size_of_val(&large()) >= 10_000);
+        let of = Lane::default();
+        let (once, again) = (size_of_val(&roam(large())), size_of_val(&roam_from(&of, large())));
+        assert!(once < 1_000 && again < 1_000, "{once} and {again} bytes");
     }
 
     #[tokio::test]

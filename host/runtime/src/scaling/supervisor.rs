@@ -84,6 +84,8 @@ pub(crate) struct Supervisor<D, H> {
     workers: Arc<Workers>,
     grace: Duration,
     alive: BTreeMap<u64, WorkerTask>,
+    /// How many of them do not drain. It is counted as it changes: thousands start at once, and each wakes this.
+    working: usize,
     tasks: JoinSet<Result<(), Fault>>,
     /// The numbers of the workers that the tasks are of.
     of_tasks: HashMap<Id, u64>,
@@ -116,6 +118,7 @@ impl<D: Held, H: Handlers> Supervisor<D, H> {
             workers,
             grace,
             alive: BTreeMap::new(),
+            working: 0,
             tasks: JoinSet::new(),
             of_tasks: HashMap::new(),
             next: 1,
@@ -190,7 +193,7 @@ impl<D: Held, H: Handlers> Supervisor<D, H> {
     /// before what is logged.
     async fn become_as_many(&mut self, desired: u32, woken: bool) {
         let started = self.reconcile(desired);
-        self.shared.inbox.set_workers(self.running());
+        self.shared.inbox.set_workers(self.working);
         if woken {
             sleep(FIRST_REPLY).await;
             self.announce_wake();
@@ -242,12 +245,11 @@ impl<D: Held, H: Handlers> Supervisor<D, H> {
         self.desired.woken.notify_one();
     }
 
-    fn running(&self) -> usize {
-        self.alive.values().filter(|worker| *worker.mode.borrow() == WorkerMode::Work).count()
-    }
-
     /// Starts and drains workers; returns the numbers of those that were started.
     fn reconcile(&mut self, desired: u32) -> Vec<u64> {
+        if self.stuck.is_none() && u32::try_from(self.working) == Ok(desired) {
+            return Vec::new();
+        }
         let candidates: Vec<Candidate> = self
             .alive
             .iter()
@@ -273,8 +275,13 @@ impl<D: Held, H: Handlers> Supervisor<D, H> {
         for id in plan.drain.into_iter().chain(unwanted) {
             self.drain(id);
         }
-        self.workers.running.store(u32::try_from(self.running()).unwrap_or(u32::MAX), Relaxed);
         started
+    }
+
+    /// So many workers more, or fewer, that do not drain.
+    fn count_working(&mut self, change: isize) {
+        self.working = self.working.saturating_add_signed(change);
+        self.workers.running.store(u32::try_from(self.working).unwrap_or(u32::MAX), Relaxed);
     }
 
     fn start(&mut self) -> u64 {
@@ -298,6 +305,7 @@ impl<D: Held, H: Handlers> Supervisor<D, H> {
         self.workers.add(id, stats.clone());
         self.of_tasks.insert(task, id);
         self.alive.insert(id, WorkerTask { started, stats, mode });
+        self.count_working(1);
         id
     }
 
@@ -310,9 +318,11 @@ impl<D: Held, H: Handlers> Supervisor<D, H> {
 
     fn drain(&mut self, id: u64) {
         let Some(worker) = self.alive.get(&id) else { return };
-        worker.mode.send_replace(WorkerMode::Drain);
-        self.workers.drains(id);
         let (mode, grace) = (worker.mode.clone(), self.grace);
+        if mode.send_replace(WorkerMode::Drain) == WorkerMode::Work {
+            self.count_working(-1);
+        }
+        self.workers.drains(id);
         tokio::spawn(async move {
             tokio::select! {
                 () = tokio::time::sleep(grace) => { mode.send_replace(WorkerMode::GiveBack); }
@@ -334,6 +344,9 @@ impl<D: Held, H: Handlers> Supervisor<D, H> {
         };
         let Some(id) = self.of_tasks.remove(&task) else { return };
         let Some(worker) = self.alive.remove(&id) else { return };
+        if *worker.mode.borrow() == WorkerMode::Work {
+            self.count_working(-1);
+        }
         let (workload, handled) = (self.shared.workload.clone(), worker.stats.acked());
         match problem {
             None => {
@@ -428,7 +441,6 @@ impl<D: Held, H: Handlers> Supervisor<D, H> {
         for id in ids {
             self.drain(id);
         }
-        self.workers.running.store(0, Relaxed);
         while let Some(ended) = self.tasks.join_next_with_id().await {
             self.ended(ended);
         }

@@ -110,7 +110,12 @@ fn check(dir: &Path, metadata: &Metadata) -> Result<(), CacheError> {
     private(dir, dir, metadata, own)?;
     let mut unread = vec![dir.to_owned()];
     while let Some(within) = unread.pop() {
-        for entry in std::fs::read_dir(&within).map_err(failed)? {
+        let entries = match std::fs::read_dir(&within) {
+            // Another process has just removed the directory that it compiled in.
+            Err(error) if error.kind() == io::ErrorKind::NotFound && within != dir => continue,
+            other => other.map_err(failed)?,
+        };
+        for entry in entries {
             let path = entry.map_err(failed)?.path();
             let metadata = match std::fs::symlink_metadata(&path) {
                 // Another host has just removed it.

@@ -14,12 +14,14 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
-use wasmtime::Engine;
 use wasmtime::component::Component;
+use wasmtime::{Cache, Config, Engine};
 
 use super::cache;
+use super::compiled_note::CompiledNote;
 use super::refusal::PluginRefusal;
 use crate::config::units::{show_duration, show_size};
+use crate::digest::{Digest, sha256};
 use crate::plugin::run::engine_config::{async_handlers, handlers, policies};
 use crate::plugin::run::kind::Kind;
 use crate::plugin::run::told_text::brief;
@@ -54,6 +56,14 @@ impl CompileFor {
             Kind::Handler | Kind::Both => Self::Handlers,
         }
     }
+
+    fn config(self, cache: Cache) -> Config {
+        match self {
+            Self::Handlers => handlers(Some(cache)),
+            Self::AsyncHandlers => async_handlers(Some(cache)),
+            Self::Policies => policies(Some(cache)),
+        }
+    }
 }
 
 /// The program that compiles, and what compiling may cost.
@@ -70,6 +80,13 @@ pub(super) struct Compiler {
 }
 
 impl Compiler {
+    /// Whether the cache has what was compiled of this component for this engine.
+    pub(super) async fn has_compiled(&self, engine: &Engine, component: &Digest) -> bool {
+        let note = CompiledNote::of(&self.cache, engine, component.whole());
+        // A task that ends with the runtime has found nothing.
+        tokio::task::spawn_blocking(move || note.holds()).await.unwrap_or(false)
+    }
+
     /// Compiles a plugin into the cache.
     pub(super) async fn compile(&self, to: CompileFor, bytes: &Arc<[u8]>) -> Result<(), PluginRefusal> {
         // Waiting for a turn does not count as compile time. The semaphore is never closed.
@@ -199,22 +216,27 @@ impl CompileError {
 /// If the component does not compile, or the cache does not have it afterwards.
 pub fn compile_into(dir: &Path, to: CompileFor, bytes: &[u8]) -> Result<(), CompileError> {
     let cache = cache::open(dir)?;
-    let config = match to {
-        CompileFor::Policies => policies(Some(cache.clone())),
-        CompileFor::Handlers => handlers(Some(cache.clone())),
-        CompileFor::AsyncHandlers => async_handlers(Some(cache.clone())),
-    };
-    let invalid = |error: wasmtime::Error| CompileError::Invalid(format!("{error:#}"));
-    let engine = Engine::new(&config).map_err(invalid)?;
-    Component::from_binary(&engine, bytes).map_err(invalid)?;
-    if cache.cache_hits() == 0 {
-        // It was compiled just now. The host must find it in the cache, or would compile it without a limit.
-        Component::from_binary(&engine, bytes).map_err(invalid)?;
+    let engine = Engine::new(&to.config(cache.clone())).map_err(invalid)?;
+    let note = CompiledNote::of(cache.directory(), &engine, &sha256(bytes));
+    if note.holds() {
+        return Ok(());
     }
+    let own = tempfile::Builder::new().prefix("compiling-").tempdir_in(cache.directory());
+    let own = own.map_err(|_| CompileError::NotKept)?;
+    let alone = Engine::new(&to.config(cache::open(own.path())?)).map_err(invalid)?;
+    Component::from_binary(&alone, bytes).map_err(invalid)?;
+    note.take(own.path()).map_err(|_| CompileError::NotKept)?;
+    // The host must find it in the cache, or would compile it without a limit.
+    Component::from_binary(&engine, bytes).map_err(invalid)?;
     if cache.cache_hits() > 0 {
         return Ok(());
     }
     // A file that a failed write has left would keep everything from being written there again.
     cache::forget_unfinished(cache.directory());
     Err(CompileError::NotKept)
+}
+
+#[allow(clippy::needless_pass_by_value, reason = "it is mapped over errors")]
+fn invalid(error: wasmtime::Error) -> CompileError {
+    CompileError::Invalid(format!("{error:#}"))
 }

@@ -210,7 +210,9 @@ impl PluginHost {
     }
 
     async fn compile(&self, engine: Engine, to: CompileFor, source: &FileContent) -> Result<Component, PluginRefusal> {
-        if let Some(compiler) = &self.0.compiler {
+        if let Some(compiler) = &self.0.compiler
+            && !compiler.has_compiled(&engine, &source.generation.digest).await
+        {
             compiler.compile(to, &source.bytes).await?;
         }
         let loaded = load_or_compile(engine, source).await;

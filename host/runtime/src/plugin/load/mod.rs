@@ -6,6 +6,7 @@
 
 mod bucket_place;
 mod cache;
+mod compiled_note;
 mod compiler;
 mod declaration_count;
 mod directory;
