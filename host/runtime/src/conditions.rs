@@ -9,6 +9,8 @@ use parking_lot::Mutex;
 /// The part of a workload that a problem is of. One part has one problem at a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Part {
+    /// The connection that it has for itself.
+    Connection,
     /// Its stream, its consumer and the stream of dead letters could not be found, made or used.
     Setup,
     /// Its consumer or stream, as the server has it now.
@@ -48,12 +50,16 @@ pub(crate) enum Part {
 impl Part {
     /// Whether a server that is away is cause enough for a problem of it.
     pub(crate) fn is_of_the_server(self) -> bool {
-        !matches!(self, Self::PerKey | Self::Breaker | Self::Workers | Self::Policy | Self::Reload | Self::Run)
+        !matches!(
+            self,
+            Self::Connection | Self::PerKey | Self::Breaker | Self::Workers | Self::Policy | Self::Reload | Self::Run
+        )
     }
 
     /// The word for it in `/status`.
     pub(crate) fn as_str(self) -> &'static str {
         match self {
+            Self::Connection => "connection",
             Self::Setup => "setup",
             Self::Consumer => "consumer",
             Self::Pull => "pull",

@@ -12,7 +12,7 @@ use crate::telemetry::Telemetry;
 
 /// What a workload needs of its host.
 pub struct HostContext {
-    /// The connection.
+    /// Its own connection. That of a workload may be another.
     pub client: Client,
     /// Where dead letters are kept.
     pub dead_letters: DeadLetters,

@@ -60,6 +60,7 @@ mod backoff;
 pub mod clock;
 pub(crate) mod conditions;
 pub mod config;
+pub(crate) mod connections;
 pub mod contract;
 pub mod dead_letter;
 pub mod delivery;

@@ -10,7 +10,7 @@ use crate::backoff::Backoff;
 use crate::conditions::Part;
 use crate::config::Manage;
 use crate::host_context::HostContext;
-use crate::jetstream::BoundConsumer;
+use crate::jetstream::{BoundConsumer, Client};
 use crate::ports::Notice;
 use crate::status::workload::WorkloadState;
 
@@ -21,6 +21,7 @@ const SETTLED: Duration = Duration::from_secs(60);
 pub(crate) struct PullHealth<'a> {
     pub(crate) state: &'a WorkloadState,
     pub(crate) host: &'a HostContext,
+    pub(crate) client: &'a Client,
     pub(crate) consumer: &'a str,
     pub(crate) part: Part,
 }
@@ -53,8 +54,8 @@ impl PullHealth<'_> {
                 () = sleep_until(schedule.next(Instant::now())) => {}
                 () = ended(notices.clone()) => return,
             }
-            let HostContext { client, dead_letters, host, .. } = self.host;
-            let made = BoundConsumer::new(client, &self.state.workload, dead_letters, host).await;
+            let HostContext { dead_letters, host, .. } = self.host;
+            let made = BoundConsumer::new(self.client, &self.state.workload, dead_letters, host).await;
             in_vain = made.err().map(|error| error.to_string());
         }
     }

@@ -16,11 +16,12 @@ use tokio::time::{Instant, sleep};
 use crate::backoff::Backoff;
 use crate::conditions::Part;
 use crate::config::{ShadowConfig, Workload};
+use crate::connections::{Connections, WorkloadConnection, not_made};
 use crate::contract::Author;
 use crate::drain::Drain;
 use crate::events::{Event, Observer};
 use crate::host_context::HostContext;
-use crate::jetstream::BoundConsumer;
+use crate::jetstream::{BoundConsumer, Client};
 use crate::plugin::{Directory, GuestsSeen, PendingRollouts, PluginHandlers, PluginPolicies, Wanted};
 use crate::rollout::switch::Newest;
 use crate::status::workload::WorkloadState;
@@ -36,6 +37,7 @@ const TOGETHER: usize = 16;
 /// What all workloads of a host are kept running with.
 pub(crate) struct Keeper {
     host: Arc<HostContext>,
+    connections: Connections,
     turns: Semaphore,
     drain: Arc<Drain>,
 }
@@ -108,7 +110,8 @@ impl KeptWorkload {
 
 impl Keeper {
     pub(crate) fn new(host: Arc<HostContext>, drain: Arc<Drain>) -> Self {
-        Self { host, turns: Semaphore::new(TOGETHER), drain }
+        let connections = Connections::new(host.client.clone());
+        Self { host, connections, turns: Semaphore::new(TOGETHER), drain }
     }
 
     /// Runs a workload until it is stopped, and begins anew each time it ends before. Its rollouts go on meanwhile.
@@ -184,12 +187,37 @@ impl Keeper {
         }
     }
 
-    /// Sets it up and runs it. Returns when it is stopped or the host is drained, or when it ends by itself.
+    /// Connects it, sets it up and runs it. Returns when it is stopped or the host is drained, or when it ends by
+    /// itself.
     async fn once(&self, kept: &KeptWorkload, has_ended: bool, stop: &watch::Receiver<bool>) -> anyhow::Result<Told> {
+        let connection = tokio::select! {
+            connection = self.connect(&kept.state) => connection,
+            () = self.halted(stop) => return Ok(Told::ToStop),
+        };
+        kept.state.connects(connection.own());
+        // Boxed, as what makes a connection is: both are large, and a thread's stack is not.
+        let run = Box::pin(self.connected(kept, &connection.client, has_ended, stop));
+        let ended = tokio::select! {
+            ended = run => ended,
+            () = connection.ended() => Err(anyhow::anyhow!("the NATS client library has failed")),
+            never = connection.watch(&kept.state.conditions) => match never {},
+        };
+        connection.flush().await;
+        ended
+    }
+
+    /// The same by its connection.
+    async fn connected(
+        &self,
+        kept: &KeptWorkload,
+        client: &Client,
+        has_ended: bool,
+        stop: &watch::Receiver<bool>,
+    ) -> anyhow::Result<Told> {
         let KeptWorkload { state, handlers, policies, shadow, .. } = kept;
         let mut handlers = handlers.clone();
         let begin = async {
-            let bound = self.set_up(state).await;
+            let bound = self.set_up(state, client).await;
             handlers.loaded().await;
             bound
         };
@@ -228,9 +256,27 @@ impl Keeper {
         run.await
     }
 
+    /// The connection of a workload. It is tried until it is there.
+    async fn connect(&self, state: &WorkloadState) -> WorkloadConnection {
+        let mut backoff = Backoff::new(AGAIN.0, AGAIN.1);
+        loop {
+            match self.connections.of(&state.workload).await {
+                Ok(connection) => {
+                    state.conditions.clear(Part::Connection);
+                    return connection;
+                }
+                Err(error) => {
+                    let problem = not_made(&error, &state.workload.name);
+                    state.conditions.raise(Part::Connection, &problem);
+                }
+            }
+            sleep(backoff.pause()).await;
+        }
+    }
+
     /// Tries until it is done.
-    async fn set_up(&self, state: &WorkloadState) -> BoundConsumer {
-        let HostContext { client, dead_letters, host, .. } = &*self.host;
+    async fn set_up(&self, state: &WorkloadState, client: &Client) -> BoundConsumer {
+        let HostContext { dead_letters, host, .. } = &*self.host;
         let mut backoff = Backoff::new(AGAIN.0, AGAIN.1);
         loop {
             client.connected().await;

@@ -81,7 +81,7 @@ pub async fn run<H: Handlers, P: Policies>(
         host.grace,
     );
     let queue = &state.workload.queue;
-    let health = |part, consumer| PullHealth { state: &state, host: &host, consumer, part };
+    let health = |part, consumer| PullHealth { state: &state, host: &host, client: bound.client(), consumer, part };
     let (pulls, watch) = (health(Part::Pull, &queue.consumer), health(Part::Watch, &queue.watch_consumer));
     let ((tell, of_pulls), (tell_watch, of_watch)) = (notices(), notices());
     assembly.announce();

@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::conditions::Part;
-use crate::config::{Change, SignalSource, Workload};
+use crate::config::{Change, Nats, SignalSource, Workload};
 use crate::plugin::Directory;
 use crate::restart::{Keeper, KeptWorkload, stopped};
 use crate::status::workload_list::WorkloadList;
@@ -208,8 +208,8 @@ async fn next(wanted: &mut watch::Receiver<Option<Workload>>, is: &Workload) -> 
 #[derive(Default)]
 pub(crate) struct Turns(Mutex<BTreeMap<Place, Arc<tokio::sync::Mutex<()>>>>);
 
-/// A stream's consumer, or a workload by its name, which has no stream.
-type Place = (String, String);
+/// A stream's consumer on a connection, or a workload by its name, which has no stream.
+type Place = (Option<Nats>, String, String);
 
 impl Turns {
     /// Waits for everything that a workload needs. It is given back when the answer is dropped.
@@ -230,8 +230,8 @@ impl Turns {
 
 fn places(workload: &Workload) -> Vec<Place> {
     let queue = &workload.queue;
-    let consumer = |name: &String| (queue.stream.clone(), name.clone());
-    let mut places = vec![(String::new(), workload.name.clone()), consumer(&queue.consumer)];
+    let consumer = |name: &String| (workload.nats.clone(), queue.stream.clone(), name.clone());
+    let mut places = vec![(None, String::new(), workload.name.clone()), consumer(&queue.consumer)];
     if workload.scale.source == SignalSource::Headers {
         places.push(consumer(&queue.watch_consumer));
     }

@@ -36,7 +36,7 @@ async fn site(server: Server, api: &str, inbox: &str) -> Arc<Site> {
         ..Nats::default()
     };
     let js = jetstream::with_prefix(client.clone(), api);
-    Arc::new(Site { server: Mutex::new(server), nats, plugins: plugins(), client, js })
+    Arc::new(Site { server: Arc::new(Mutex::new(server)), nats, plugins: plugins(), client, js })
 }
 
 /// Two workloads whose handlers also write keys.
@@ -66,7 +66,7 @@ async fn streams(context: &jetstream::Context) -> Vec<String> {
 }
 
 /// A server that leaf nodes may connect to, and where.
-async fn hub(config: &str) -> (Server, String) {
+pub(super) async fn hub(config: &str) -> (Server, String) {
     let hub = configured(format!("{config}\nleafnodes {{ listen: \"127.0.0.1:-1\" }}")).await;
     let url = until("the hub says where leaf nodes connect", async || {
         let log = std::fs::read_to_string(hub.log_file()).ok()?;

@@ -8,6 +8,8 @@ mod elsewhere;
 mod fallback;
 mod keys;
 mod lost;
+mod own_account;
+mod own_account_commands;
 mod passwords;
 pub(crate) mod permissions;
 mod servers;

@@ -37,7 +37,7 @@ pub(crate) async fn site(permissions: &str, inbox: Option<&str>) -> Arc<Site> {
         ..Nats::default()
     };
     let js = jetstream::new(client.clone());
-    Arc::new(Site { server: Mutex::new(server), nats, plugins: plugins(), client, js })
+    Arc::new(Site { server: Arc::new(Mutex::new(server)), nats, plugins: plugins(), client, js })
 }
 
 /// Two workloads, `NAME-i` with the source `info` and `NAME-h` with the source `headers`.

@@ -25,7 +25,7 @@ pub(crate) const DEAD: &str = "TIDEGATE_DEAD";
 
 /// A server and a plugin directory for one test. Both end with it.
 pub(crate) struct Site {
-    pub(crate) server: Mutex<Server>,
+    pub(crate) server: Arc<Mutex<Server>>,
     /// How a host reaches the server.
     pub(crate) nats: Nats,
     pub(crate) plugins: TempDir,
@@ -43,7 +43,7 @@ impl Site {
         let server = nats_with(options).await;
         let client = client(&server).await;
         let (nats, js) = (reach(&server), jetstream::new(client.clone()));
-        Arc::new(Self { server: Mutex::new(server), nats, plugins: plugins(), client, js })
+        Arc::new(Self { server: Arc::new(Mutex::new(server)), nats, plugins: plugins(), client, js })
     }
 
     /// A place where these scripts wait for a host with a workload of this name, and a stream for what they publish.

@@ -12,7 +12,8 @@ use super::output::Output;
 use tidegate_runtime::config::{Config, KeyLocator, Plugins, Workload, process_environment};
 use tidegate_runtime::contract::Fault;
 use tidegate_runtime::digest::Digest;
-use tidegate_runtime::jetstream::{Client, Finding, ServerCheck};
+use tidegate_runtime::jetstream::{Client, ConnectError, Finding, ServerCheck};
+use tidegate_runtime::permissions::Permissions;
 use tidegate_runtime::plugin::{
     HandlerPlugin, HttpAccess, PluginHost, PolicyContext, PolicyPlugin, SettingsReader, Wanted,
 };
@@ -57,8 +58,9 @@ struct CheckReport {
 }
 
 /// What the servers have.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 struct CheckedServers {
+    /// Of the host's own.
     version: String,
     /// What a host would make.
     made: Vec<String>,
@@ -131,24 +133,51 @@ fn text(answer: &CheckReport, out: &mut impl Write) -> std::io::Result<()> {
     }
 }
 
-/// Looks at what the servers have.
+/// Looks at what the servers have: the host's, and those of accounts that workloads have for themselves.
 async fn servers(config: &Config, keys: &KeyLocator, answer: &mut CheckReport) {
-    let client = match Client::connect(&config.nats).await {
-        Ok(client) => client,
-        Err(error) => {
-            let text = error.to_string();
-            let (problem, remedy) = text.split_once("\n  ").unwrap_or((&text, "see what the server says"));
-            let error = keys.error(&["nats"], problem, remedy.replace("\n  ", " ").trim_end_matches('.'));
-            return answer.problems.push(error.to_string());
+    match Client::connect(&config.nats).await {
+        Ok(client) => {
+            let survey = client.survey(config).await;
+            let version = client.server_version();
+            answer.servers = Some(CheckedServers { version, ..CheckedServers::default() });
+            found(survey, keys, answer);
         }
-    };
-    let ServerCheck { found, warnings, made, unchecked } = client.survey(config).await;
+        Err(error) => unreachable(&error, &["nats"], keys, answer),
+    }
+    for (workloads, needed) in Permissions::of_accounts(config) {
+        let Some(first) = workloads.first() else { continue };
+        match Client::connect(config.nats_of(first)).await {
+            Ok(client) => found(client.survey_account(config, &workloads, &needed).await, keys, answer),
+            Err(error) => unreachable(&error, &["workload", &first.name, "nats"], keys, answer),
+        }
+    }
+}
+
+/// Adds what was found on one connection.
+fn found(survey: ServerCheck, keys: &KeyLocator, answer: &mut CheckReport) {
+    let ServerCheck { found, warnings, made, unchecked } = survey;
     answer.warnings.extend(warnings);
     for Finding { key, problem, remedy } in &found {
         let key: Vec<&str> = key.iter().map(String::as_str).collect();
         answer.problems.push(keys.error(&key, problem, remedy).to_string());
     }
-    answer.servers = Some(CheckedServers { version: client.server_version(), made, unchecked });
+    if let Some(servers) = &mut answer.servers {
+        servers.made.extend(made);
+        servers.unchecked.extend(unchecked);
+    }
+}
+
+/// Adds that there is no connection.
+fn unreachable(error: &ConnectError, key: &[&str], keys: &KeyLocator, answer: &mut CheckReport) {
+    let text = error.to_string();
+    let (problem, remedy) = text.split_once("\n  ").unwrap_or((&text, "see what the server says"));
+    let remedy = match key {
+        // Flags and variables are not for it.
+        ["workload", ..] if !matches!(error, ConnectError::File { .. }) => "correct this table",
+        _ => remedy,
+    };
+    let error = keys.error(key, problem, remedy.replace("\n  ", " ").trim_end_matches('.'));
+    answer.problems.push(error.to_string());
 }
 
 /// Where the plugins are. `None` if they cannot be looked at, which is told.

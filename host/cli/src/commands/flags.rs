@@ -5,11 +5,8 @@ use std::path::PathBuf;
 use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, Error, FromArgMatches};
 
-use tidegate_runtime::config::keys::{HOST, Key, Unset, WORKLOAD};
+use tidegate_runtime::config::keys::{CONNECTION, HOST, Key, Unset, WORKLOAD};
 use tidegate_runtime::config::{Flags, Layer, Value, ValueType};
-
-/// The prefix of the keys that say how to reach NATS.
-const CONNECTION: &str = "nats.";
 
 /// How to reach NATS. Every command that connects has these.
 ///

@@ -14,7 +14,7 @@ use super::flags::ConnectionFlags;
 use super::output::Output;
 use super::positive;
 use tidegate_runtime::clock::time_of_day;
-use tidegate_runtime::config::{Config, Flags, Workload, nearest, process_environment};
+use tidegate_runtime::config::{Config, Flags, Nats, Reading, Workload, nearest, process_environment};
 use tidegate_runtime::jetstream::{Client, Paused};
 
 const PAUSE: &str = "\
@@ -120,25 +120,35 @@ pub async fn resume(args: &ResumeArgs, out: &mut impl Write) -> anyhow::Result<E
     args.which.tell(&workload, now, out)
 }
 
+/// A workload as it is configured.
+pub(super) struct Configured {
+    pub(super) config: Config,
+    pub(super) workload: Workload,
+    /// Its connection, where flags win over what the configuration says.
+    pub(super) nats: Nats,
+}
+
 impl WhichArgs {
     /// The workload as it is configured, and the server.
     async fn open(&self) -> anyhow::Result<(Workload, Client)> {
-        let (config, workload) = self.configured()?;
-        Ok((workload, Client::connect(&config.nats).await?))
+        let Configured { workload, nats, .. } = self.configured()?;
+        Ok((workload, Client::connect(&nats).await?))
     }
 
     /// The configuration, and the workload in it.
-    pub(super) fn configured(&self) -> anyhow::Result<(Config, Workload)> {
+    pub(super) fn configured(&self) -> anyhow::Result<Configured> {
         let flags = Flags { file: self.config.clone(), host: self.connection.0.clone(), ..Flags::default() };
-        let config = Config::load(&flags, &process_environment())?;
+        let environment = process_environment();
+        let reading = Reading::load(&flags, &environment)?;
+        let config = &reading.config;
         let names = || config.workloads.iter().map(|workload| workload.name.as_str());
         let Some(workload) = config.workloads.iter().find(|workload| workload.name == self.workload) else {
             let meant = nearest(&self.workload, names()).map(|name| format!("; did you mean {name}?"));
             let there_are = || format!("; there is {}", names().collect::<Vec<_>>().join(", "));
             bail!("the configuration has no workload {:?}{}", self.workload, meant.unwrap_or_else(there_are));
         };
-        let workload = workload.clone();
-        Ok((config, workload))
+        let (workload, nats) = (workload.clone(), reading.nats_of(&workload.name, &flags.host, &environment)?);
+        Ok(Configured { config: reading.config, workload, nats })
     }
 
     fn tell(&self, workload: &Workload, now: Paused, out: &mut impl Write) -> anyhow::Result<ExitCode> {

@@ -97,11 +97,10 @@ fn source(mut flags: Flags, url: Option<String>) -> anyhow::Result<ConfigSource>
     let compile = Compile::default().by_this_program()?;
     let read = move || {
         let mut reading = Reading::load(&flags, &environment)?;
-        let config = &mut reading.config;
-        config.plugins.compile.program.clone_from(&compile.program);
         if let Some(url) = &url {
-            config.nats = config.nats.clone().moved_to(url);
+            reading.config = reading.config.moved_to(url);
         }
+        reading.config.plugins.compile.program.clone_from(&compile.program);
         Ok(reading)
     };
     Ok(ConfigSource::new(read, files)?)

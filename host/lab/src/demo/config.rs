@@ -45,6 +45,7 @@ pub(super) fn config(options: &DemoOptions, url: &str, plugins: &Path) -> Config
 
 fn workload(options: &DemoOptions) -> Workload {
     Workload {
+        nats: None,
         name: WORKLOAD.to_owned(),
         queue: queue(),
         handler: options.handler.clone(),

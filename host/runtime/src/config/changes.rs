@@ -5,6 +5,7 @@ use std::fmt;
 
 use super::fingerprints::fingerprints as fingerprints_of;
 use super::fleet::FleetConfig;
+use super::keys::CONNECTION;
 use super::load::{Config, Reading};
 use super::workload::Workload;
 
@@ -106,8 +107,14 @@ fn change(old: &Reading, new: &Reading, before: Option<&Workload>, workload: &Wo
     let workload = Box::new(workload.clone());
     Some(match before {
         None => Change::Added(workload),
-        Some(_) => Change::Restarted { keys: old.written.of_workload(&new.written, &workload.name), workload },
+        Some(before) => Change::Restarted { keys: workload_keys(old, new, before, &workload), workload },
     })
+}
+
+/// The keys of a workload that have other values.
+fn workload_keys(old: &Reading, new: &Reading, before: &Workload, workload: &Workload) -> Vec<&'static str> {
+    let keys = old.written.of_workload(&new.written, &workload.name);
+    with_context(keys, before.nats != workload.nats)
 }
 
 /// What a workload has that the fleet of the host that runs does not go with.
@@ -120,10 +127,12 @@ fn misfits(old: &Reading, workload: &Workload) -> Vec<&'static str> {
 
 /// The keys of the host that have other values.
 fn host_keys(old: &Reading, new: &Reading) -> Vec<&'static str> {
-    let mut keys = old.written.of_host(&new.written);
-    let told = keys.iter().any(|key| key.starts_with("nats."));
-    if old.config.nats != new.config.nats && !told {
-        // The context that is named says something else.
+    with_context(old.written.of_host(&new.written), old.config.nats != new.config.nats)
+}
+
+/// The same with the context, where that says something else and none of the keys of a connection does.
+fn with_context(mut keys: Vec<&'static str>, is_elsewhere: bool) -> Vec<&'static str> {
+    if is_elsewhere && !keys.iter().any(|key| key.starts_with(CONNECTION)) {
         keys.push("nats.context");
     }
     keys

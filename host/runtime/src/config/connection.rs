@@ -1,10 +1,12 @@
-//! How to reach NATS: flags over environment over file, and a context in the place where it is named.
+//! How to reach NATS: flags over environment over file, and a context in the place where it is named. A workload in an
+//! account of its own says all of it in its own table.
 
 use std::path::PathBuf;
 
+use super::context;
 use super::environment::Environment;
 use super::error::{At, ConfigError, SourcePosition};
-use super::keys::HOST;
+use super::keys::{CONNECTION, HOST};
 use super::layer::Layer;
 use super::nats::{Auth, JETSTREAM_API, Nats};
 use super::reader::Reader;
@@ -58,6 +60,31 @@ impl ConnectionLayers {
         }
     }
 
+    /// Those of a workload's own connection: its table, and `flags` of a command that is about this workload alone.
+    /// Nothing else counts, so that no credentials that are meant for one account reach the servers of another. `None`
+    /// where the workload has no such table.
+    pub(super) fn of_workload(
+        flags: &Layer,
+        (workload, table): (&Layer, &SourcePosition),
+        variables: &Environment,
+        problems: &mut Vec<ConfigError>,
+    ) -> Option<Self> {
+        if !workload.has_table(CONNECTION) {
+            return None;
+        }
+        if !workload.has("nats.url") && !workload.has("nats.context") {
+            let problem =
+                "the workload has a connection of its own, and nothing says where; [nats] does not count for it";
+            let remedy = "give url, or context, which has a url";
+            problems.push(table.child("nats").error(problem, remedy));
+            return None;
+        }
+        let named = [flags, workload].into_iter().find_map(|layer| layer.text("nats.context"));
+        let context = named.and_then(|name| context_of(&name, variables, problems));
+        let (flags, file) = (flags.clone(), workload.clone());
+        Some(Self { flags, environment: Layer::default(), file, context })
+    }
+
     /// The layers that count, the highest first. A context ends the list: what is below it belongs to another server,
     /// and its password must not go to this one.
     fn that_count(self) -> Vec<Layer> {
@@ -72,6 +99,11 @@ impl ConnectionLayers {
         }
         layers
     }
+}
+
+/// What the context holds that is named here.
+pub(super) fn context_of(name: &At<String>, variables: &Environment, problems: &mut Vec<ConfigError>) -> Option<Layer> {
+    context::read(name, variables).map_err(|errors| problems.extend(errors.0)).ok()
 }
 
 /// Where requests to JetStream go, if not to the account's own.
@@ -188,7 +220,11 @@ fn user_auth(user: Option<At<String>>, password: Option<At<String>>, problems: &
         // As is a context's (whose key has no table before it), with an empty password.
         (Some(user), None) if user.place.key == "user" => Auth::User { name: user.value, password: String::new() },
         (Some(user), None) => {
-            let remedy = "give password too, here or in NATS_PASSWORD, or write token instead";
+            let remedy = match user.place.key.starts_with("nats.") {
+                true => "give password too, here or in NATS_PASSWORD, or write token instead",
+                // Which of the workloads would a variable be for?
+                false => "give password too, or write token, nkey or creds instead",
+            };
             problems.push(user.error("a user without a password", remedy));
             Auth::None
         }

@@ -70,9 +70,19 @@ impl Document {
 fn workloads(root: &Section<'_>, problems: &mut Vec<ConfigError>) -> Vec<(At<String>, Layer)> {
     let tables = root.table(WORKLOADS, problems).map(|section| section.tables(problems)).unwrap_or_default();
     let read = |(name, table): (At<String>, Section<'_>)| {
+        empty_connection(&table, problems);
         (name, Keys { rows: WORKLOAD, prefix: String::new() }.read(&table, problems))
     };
     tables.into_iter().map(read).collect()
+}
+
+/// A workload's table of a connection that says nothing: who wrote it wants another account than the host's.
+fn empty_connection(workload: &Section<'_>, problems: &mut Vec<ConfigError>) {
+    let Some(section) = workload.table("nats", &mut Vec::new()).filter(|section| section.table.is_empty()) else {
+        return;
+    };
+    let place = section.text.place(section.path.clone(), workload.table.get_key_value("nats").map(|(at, _)| at.span()));
+    problems.push(place.error("the table is empty", "give url or context, or remove it to use [nats]"));
 }
 
 /// The keys that a table of the document may have: those of `rows` whose path begins with `prefix`.

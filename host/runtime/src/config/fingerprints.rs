@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use data_encoding::HEXLOWER;
 use sha2::{Digest as _, Sha256};
 
-use super::keys::WORKLOAD;
+use super::keys::{CONNECTION, WORKLOAD};
 use super::layer::Layer;
 use super::value::Value;
 
@@ -15,7 +15,8 @@ pub type Fingerprints = BTreeMap<String, String>;
 /// How many characters of a digest are kept: enough to tell two settings apart, and too few to guess one by.
 const KEPT: usize = 6;
 
-/// Of all keys of a workload, those that are not set among them.
+/// Of all keys of a workload, those that are not set among them. Each host may reach an account in its own way, by
+/// credentials of its own.
 pub(super) fn fingerprints(layer: &Layer) -> Fingerprints {
     let print = |value: &Value| {
         let digest = HEXLOWER.encode(&Sha256::digest(text(value).as_bytes()));
@@ -25,7 +26,8 @@ pub(super) fn fingerprints(layer: &Layer) -> Fingerprints {
         Some(at) => Some(at.value.clone()),
         None => key.default_value(),
     };
-    WORKLOAD.iter().filter_map(|key| Some((key.path.to_owned(), print(&value(key)?)))).collect()
+    let shared = WORKLOAD.iter().filter(|key| !key.path.starts_with(CONNECTION));
+    shared.filter_map(|key| Some((key.path.to_owned(), print(&value(key)?)))).collect()
 }
 
 fn text(value: &Value) -> String {

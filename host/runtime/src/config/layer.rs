@@ -42,6 +42,11 @@ impl Layer {
         self.0.contains_key(path)
     }
 
+    /// Whether it says something of a table: `nats.` is that of a connection.
+    pub(super) fn has_table(&self, prefix: &str) -> bool {
+        self.0.keys().any(|path| path.starts_with(prefix))
+    }
+
     pub(super) fn get(&self, path: &str) -> Option<&At<Value>> {
         self.0.get(path)
     }

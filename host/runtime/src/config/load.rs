@@ -5,11 +5,11 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
-use super::connection::ConnectionLayers;
+use super::connection::{ConnectionLayers, context_of};
 use super::dead_letters::DeadLetters;
 use super::document::Document;
 use super::environment::{self, Environment, process_environment};
-use super::error::{At, ConfigError, ConfigErrors, SourcePosition};
+use super::error::{ConfigError, ConfigErrors, SourcePosition};
 use super::files::{ConfigFiles, ConfigText, DEFAULT_FILE, read};
 use super::flags::Flags;
 use super::fleet::FleetConfig;
@@ -25,8 +25,8 @@ use super::reader::Reader;
 use super::service::ServiceConfig;
 use super::telemetry::TelemetryConfig;
 use super::workload::Workload;
+use super::workloads;
 use super::written::Written;
-use super::{context, workloads};
 
 /// Everything [`crate::run()`] needs to know: every value decided, every default in place.
 #[derive(Debug, Clone, PartialEq)]
@@ -75,6 +75,35 @@ impl From<Config> for Reading {
 }
 
 impl Config {
+    /// The same on a server of one's own: all workloads are on it, by the host's connection.
+    #[must_use]
+    pub fn moved_to(mut self, url: &str) -> Self {
+        self.nats = self.nats.moved_to(url);
+        self.workloads.iter_mut().for_each(|workload| workload.nats = None);
+        self
+    }
+
+    /// The connections that workloads have for themselves, each once, in the order of the workloads.
+    pub fn accounts(&self) -> Vec<&Nats> {
+        let mut all = Vec::new();
+        for own in self.workloads.iter().filter_map(|workload| workload.nats.as_ref()) {
+            if !all.contains(&own) {
+                all.push(own);
+            }
+        }
+        all
+    }
+
+    /// The workloads of a connection; with `None` of the host's.
+    pub fn workloads_at(&self, nats: Option<&Nats>) -> Vec<&Workload> {
+        self.workloads.iter().filter(|workload| workload.nats.as_ref() == nats).collect()
+    }
+
+    /// The connection of a workload: its own, or the host's.
+    pub fn nats_of<'a>(&'a self, workload: &'a Workload) -> &'a Nats {
+        workload.nats.as_ref().unwrap_or(&self.nats)
+    }
+
     /// What a person should know of all workloads together.
     pub fn warnings(&self) -> Vec<String> {
         rings(&self.workloads)
@@ -188,7 +217,6 @@ impl Config {
         let mut fleet = FleetConfig::read(&mut keys, host, service.is_some());
         let written = Written::of(&host_layer, &document.workloads);
         let config = Self {
-            nats,
             service,
             dead_letters: DeadLetters::read(&mut keys),
             journal: JournalConfig::read(&mut keys),
@@ -198,7 +226,8 @@ impl Config {
             http: keys.parsed("http", listen_address),
             http_names: keys.get("http-names"),
             http_admin: HttpAdmin::read(&mut keys),
-            workloads: workloads::read(document.workloads, fleet.as_mut(), variables, problems),
+            workloads: workloads::read(document.workloads, (&nats, fleet.as_mut()), variables, problems),
+            nats,
             telemetry,
             fleet,
         };
@@ -207,6 +236,20 @@ impl Config {
 }
 
 impl Reading {
+    /// The connection of the workload `name`, as a command has it that is about this workload alone: `flags` win over
+    /// the workload's own table too.
+    ///
+    /// # Errors
+    /// Everything that is wrong, in the order it was found.
+    pub fn nats_of(&self, name: &str, flags: &Layer, variables: &Environment) -> Result<Nats, ConfigErrors> {
+        let (mut problems, place) = (Vec::new(), SourcePosition::default());
+        let layer = self.written.workloads.get(name);
+        let of = |layer| ConnectionLayers::of_workload(flags, (layer, &place), variables, &mut problems);
+        let Some(layers) = layer.and_then(of) else { return Ok(self.config.nats.clone()) };
+        let nats = layers.resolve(variables, &mut problems);
+        if problems.is_empty() { Ok(nats) } else { Err(ConfigErrors(problems)) }
+    }
+
     /// The same as [`Config::load`], with what was written.
     ///
     /// # Errors
@@ -286,8 +329,7 @@ fn connection_layers(
 ) -> ConnectionLayers {
     let environment = environment::read(variables, problems);
     let named = [flags, &environment, file].into_iter().find_map(|layer| layer.text("nats.context"));
-    let context = named
-        .and_then(|name: At<String>| context::read(&name, variables).map_err(|errors| problems.extend(errors.0)).ok());
+    let context = named.and_then(|name| context_of(&name, variables, problems));
     ConnectionLayers { flags: flags.clone(), environment, file: file.clone(), context }
 }
 

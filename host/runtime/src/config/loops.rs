@@ -5,8 +5,8 @@ use std::collections::VecDeque;
 use super::names::overlap;
 use super::workload::Workload;
 
-/// What a person should know of each ring of two or more workloads, as far as the file says what they read. One that
-/// publishes what it reads itself is told with the workload.
+/// What a person should know of each ring of two or more workloads of one account, as far as the file says what they
+/// read. One that publishes what it reads itself is told with the workload.
 pub(super) fn rings(workloads: &[Workload]) -> Vec<String> {
     let reads: Vec<&[String]> = workloads.iter().map(|workload| reads(workload, workloads)).collect();
     (0..workloads.len()).filter_map(|first| Some(told(workloads, &shortest(workloads, &reads, first)?))).collect()
@@ -18,7 +18,9 @@ fn reads<'w>(workload: &'w Workload, all: &'w [Workload]) -> &'w [String] {
     if !queue.filter.is_empty() {
         return &queue.filter;
     }
-    let made = all.iter().find(|other| other.queue.stream == queue.stream && !other.queue.subjects.is_empty());
+    let made = all.iter().find(|other| {
+        other.queue.stream == queue.stream && other.nats == workload.nats && !other.queue.subjects.is_empty()
+    });
     made.map_or(&[], |other| &other.queue.subjects)
 }
 
@@ -30,7 +32,8 @@ fn shortest(workloads: &[Workload], reads: &[&[String]], first: usize) -> Option
         let last = *path.last()?;
         let publishes = &workloads.get(last)?.grants.publish;
         for (next, reads) in reads.iter().enumerate().skip(first) {
-            if !publishes.iter().any(|granted| reads.iter().any(|read| overlap(granted, read))) {
+            let is_elsewhere = workloads.get(next).map(|next| &next.nats) != workloads.get(last).map(|last| &last.nats);
+            if is_elsewhere || !publishes.iter().any(|granted| reads.iter().any(|read| overlap(granted, read))) {
                 continue;
             }
             if next == first && path.len() > 1 {

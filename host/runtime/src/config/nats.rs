@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 /// A NATS connection.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct Nats {
     /// Server URLs, at least one.
     pub servers: Vec<String>,
@@ -53,7 +53,7 @@ impl Nats {
 }
 
 /// How a client proves who it is. Its `Debug` keeps the secrets.
-#[derive(Clone, PartialEq, Eq, Default)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub enum Auth {
     /// It does not.
     #[default]

@@ -2,6 +2,7 @@
 
 use super::batching::Batching;
 use super::concurrency;
+use super::connection::ConnectionLayers;
 use super::environment::Environment;
 use super::error::{At, ConfigError, SourcePosition};
 use super::fingerprints::{Fingerprints, fingerprints};
@@ -10,6 +11,7 @@ use super::keys::WORKLOAD;
 use super::layer::Layer;
 use super::limits::Limits;
 use super::names;
+use super::nats::Nats;
 use super::order::{self, Order};
 use super::per_key::PerKey;
 use super::queue::Queue;
@@ -27,6 +29,8 @@ use crate::digest::Digest;
 pub struct Workload {
     /// The name, which is also the first token of its dead letters' subject.
     pub name: String,
+    /// Its own connection, for an account of its own; the host's if `None`.
+    pub nats: Option<Nats>,
     /// The stream and the consumer.
     pub queue: Queue,
     /// The handler's plugin name.
@@ -140,8 +144,11 @@ impl WrittenWorkload {
         let order = Order::read(&mut keys, buffer, queue.max_ack_pending);
         let per_key = PerKey::read(&mut keys, queue.max_ack_pending);
         let policy_settings: Vec<_> = keys.get("policy-settings");
+        let own = ConnectionLayers::of_workload(&Layer::default(), (&layer, &name.place), variables, keys.problems);
+        let nats = own.map(|layers| layers.resolve(variables, keys.problems));
         let workload = Workload {
             name: name.value,
+            nats,
             queue,
             handler,
             handler_pin,

@@ -5,18 +5,23 @@ use super::error::{At, ConfigError, SourcePosition};
 use super::fleet::FleetConfig;
 use super::layer::Layer;
 use super::names;
+use super::nats::Nats;
 use super::words::SignalSource;
 use super::workload::{Workload, WrittenWorkload};
 
 /// Decides every value of every workload.
 pub(super) fn read(
     layers: Vec<(At<String>, Layer)>,
-    fleet: Option<&mut FleetConfig>,
+    (nats, fleet): (&Nats, Option<&mut FleetConfig>),
     variables: &Environment,
     problems: &mut Vec<ConfigError>,
 ) -> Vec<Workload> {
     let mut all: Vec<WrittenWorkload> =
         layers.into_iter().map(|(name, layer)| WrittenWorkload::read(name, layer, variables, problems)).collect();
+    for written in &mut all {
+        // Written out, it is the host's connection all the same.
+        written.workload.nats.take_if(|own| own == nats);
+    }
     consumers(&all, problems);
     plugin_kinds(&all, problems);
     subjects(&all, problems);
@@ -30,14 +35,16 @@ pub(super) fn read(
 
 /// A consumer belongs to one workload, and either works or watches.
 fn consumers(all: &[WrittenWorkload], problems: &mut Vec<ConfigError>) {
-    let mut taken: Vec<(&str, &str, SourcePosition)> = Vec::new();
+    let mut taken: Vec<(&Workload, &str, SourcePosition)> = Vec::new();
     for written in all {
         let queue = &written.workload.queue;
         let watches = written.workload.scale.source == SignalSource::Headers;
         let watch = watches.then_some((&queue.watch_consumer, "scale.watch-consumer"));
         for (consumer, key) in [(&queue.consumer, "consumer")].into_iter().chain(watch) {
             let place = written.place(key);
-            let other = taken.iter().find(|(stream, name, _)| *stream == queue.stream && name == consumer);
+            let other = taken.iter().find(|(of, name, _)| {
+                of.queue.stream == queue.stream && of.nats == written.workload.nats && name == consumer
+            });
             if let Some((_, _, other)) = other.filter(|_| !queue.stream.is_empty()) {
                 let problem = format!(
                     "the consumer {consumer:?} of {} is already that of {}",
@@ -46,7 +53,7 @@ fn consumers(all: &[WrittenWorkload], problems: &mut Vec<ConfigError>) {
                 );
                 problems.push(place.error(problem, "give each its own; a consumer's messages go to one workload"));
             }
-            taken.push((&queue.stream, consumer, place));
+            taken.push((&written.workload, consumer, place));
         }
     }
 }
@@ -88,13 +95,14 @@ fn subjects(all: &[WrittenWorkload], problems: &mut Vec<ConfigError>) {
     }
 }
 
-/// A stream has one list of subjects, and a subject belongs to one stream.
+/// A stream has one list of subjects, and a subject belongs to one stream, as far as the account goes.
 fn streams(all: &[WrittenWorkload], problems: &mut Vec<ConfigError>) {
     for (index, written) in all.iter().enumerate() {
         let (stream, mine) = (&written.workload.queue.stream, &written.workload.queue.subjects);
         for other in all.iter().take(index) {
             let queue = &other.workload.queue;
-            if mine.is_empty() || queue.subjects.is_empty() {
+            let is_elsewhere = written.workload.nats != other.workload.nats;
+            if mine.is_empty() || queue.subjects.is_empty() || is_elsewhere {
                 continue;
             }
             let shared = mine.iter().any(|mine| queue.subjects.iter().any(|theirs| names::overlap(mine, theirs)));

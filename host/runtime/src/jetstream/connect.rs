@@ -14,6 +14,7 @@ use super::ack_floors::AckFloors;
 use super::answering::answering;
 use super::connect_error::ConnectError;
 use super::connection_log::ConnectionLog;
+use super::connection_users::ConnectionUsers;
 use super::credentials::{CREDS, NKEY, options, unusable};
 use super::fallback::Fallback;
 use super::permission_denials::PermissionDenials;
@@ -42,6 +43,8 @@ pub struct Client {
     /// How far consumers are known to be settled.
     pub(super) floors: Arc<AckFloors>,
     inbox: Arc<str>,
+    /// The workloads whose own connection it is.
+    pub(super) users: ConnectionUsers,
     /// The connection on which pullers go on after one was lost over a message.
     pub(super) fallback: Arc<Fallback>,
 }
@@ -70,11 +73,16 @@ impl Client {
     /// [`ConnectError`], each case with what to do about it. Losing the connection later is no error: the client logs
     /// that, and connects again.
     pub async fn connect(config: &Nats) -> Result<Self, ConnectError> {
+        Self::connect_for(config, ConnectionUsers::default()).await
+    }
+
+    /// The same for these workloads, which the log names with what happens to the connection.
+    pub(crate) async fn connect_for(config: &Nats, users: ConnectionUsers) -> Result<Self, ConnectError> {
         let servers = shown(&config.servers);
         let (changes, link) = watch::channel(Link::default());
-        let denied = Arc::new(PermissionDenials::new(config.inbox()));
+        let denied = Arc::new(PermissionDenials::new(config.inbox(), users.clone()));
         let noted = denied.clone();
-        let told = Mutex::new(ConnectionLog::default());
+        let told = Mutex::new(ConnectionLog::new(users.clone()));
         let options = options(config).await?.event_callback(move |event| {
             match &event {
                 Event::Connected => {
@@ -99,7 +107,7 @@ impl Client {
             .await
             .map_err(|error| explain(&error, servers.clone(), config))?;
         if first.len() < config.servers.len() {
-            also(&nats, &config.servers).await;
+            also(&nats, &config.servers, &users).await;
         }
         let info = nats.server_info();
         if !nats.is_server_compatible(OLDEST.0, OLDEST.1, 0) {
@@ -117,6 +125,7 @@ impl Client {
             config: Arc::new(config.clone()),
             floors: Arc::default(),
             inbox: config.inbox().into(),
+            users,
             fallback: Arc::default(),
         })
     }
@@ -190,6 +199,28 @@ impl Client {
         HAS_FAILED.store(true, Ordering::Relaxed);
     }
 
+    /// Whether it has ended so.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.link.has_changed().is_err()
+    }
+
+    /// The servers it is configured with, without what is secret in their URLs.
+    pub(crate) fn servers(&self) -> &str {
+        &self.servers
+    }
+
+    /// Waits until the state of the connection may be another, but no longer than it is relied on.
+    pub(crate) async fn state_changed(&self) {
+        let mut link = self.link();
+        link.mark_unchanged();
+        let _ = timeout(LOOK, async {
+            if link.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        })
+        .await;
+    }
+
     /// Whether an earlier client of this process has ended by a fault of the library.
     pub(super) fn follows_a_failure(&self) -> bool {
         HAS_FAILED.load(Ordering::Relaxed)
@@ -203,7 +234,7 @@ impl Client {
 
 /// Adds servers to those that the client may connect to when it loses its own. A server that is silent now may answer
 /// then.
-async fn also(nats: &async_nats::Client, servers: &[String]) {
+async fn also(nats: &async_nats::Client, servers: &[String], users: &ConnectionUsers) {
     let mut all: Vec<ServerAddr> = servers.iter().filter_map(|server| server.parse().ok()).collect();
     let known = nats.server_pool().await.unwrap_or_default();
     for server in known {
@@ -212,7 +243,7 @@ async fn also(nats: &async_nats::Client, servers: &[String]) {
         }
     }
     if let Err(error) = nats.set_server_pool(all.as_slice()).await {
-        tracing::warn!(%error, "only the servers that answer now are known to the client");
+        tracing::warn!(workloads = users.names(), %error, "only the servers that answer now are known to the client");
     }
 }
 

@@ -2,6 +2,8 @@ use std::collections::HashSet;
 
 use async_nats::{ClientError, Event, ServerError};
 
+use super::connection_users::ConnectionUsers;
+
 /// The server's words when it ends a connection because the client's credentials have expired.
 const EXPIRED: &str = "User Authentication Expired";
 
@@ -12,6 +14,7 @@ const MOST: usize = 10;
 /// is back.
 #[derive(Debug, Default)]
 pub(super) struct ConnectionLog {
+    users: ConnectionUsers,
     lost: bool,
     /// The server has ended the connection because the credentials have expired, as credentials that are renewed do.
     expired: bool,
@@ -19,11 +22,18 @@ pub(super) struct ConnectionLog {
 }
 
 impl ConnectionLog {
+    pub(super) fn new(users: ConnectionUsers) -> Self {
+        Self { users, ..Self::default() }
+    }
+
     pub(super) fn tell(&mut self, event: &Event) {
+        let workloads = self.users.names();
         match event {
             Event::Connected if self.lost => {
-                let renewed = std::mem::take(self).expired;
+                let renewed = self.expired;
+                *self = Self::new(self.users.clone());
                 tracing::info!(
+                    workloads,
                     "{}",
                     if renewed { "connected again with new credentials" } else { "the NATS server is back" }
                 );
@@ -32,32 +42,40 @@ impl ConnectionLog {
             // Expiry is planned and no fault, unless the new credentials are refused too.
             Event::ServerError(ServerError::Other(words)) if words.eq_ignore_ascii_case(EXPIRED) => {
                 self.expired = true;
-                tracing::info!("the credentials have expired; connecting again with those that are there now");
+                tracing::info!(
+                    workloads,
+                    "the credentials have expired; connecting again with those that are there now"
+                );
             }
             Event::Disconnected if self.expired => self.lost = true,
             Event::Disconnected => {
                 self.lost = true;
-                tracing::warn!("lost the NATS server; trying to reach it until it is back, and deliveries go on then");
+                tracing::warn!(
+                    workloads,
+                    "lost the NATS server; trying to reach it until it is back, and deliveries go on then"
+                );
             }
             Event::ClientError(error) if self.lost => {
                 // Each server may have a problem of its own, and they are tried in turn.
                 let problem = problem(error);
                 if self.problems.len() < MOST && self.problems.insert(problem.clone()) {
-                    tracing::warn!(problem, "the NATS server cannot be reached; trying again");
+                    tracing::warn!(workloads, problem, "the NATS server cannot be reached; trying again");
                 }
             }
             Event::LameDuckMode => {
                 tracing::warn!(
+                    workloads,
                     "the NATS server is about to shut down; deliveries go on with the next one that is reached"
                 );
             }
             Event::ServerError(ServerError::AuthorizationViolation) => {
                 tracing::warn!(
+                    workloads,
                     "the NATS server does not let this client in any more: its credentials were changed or revoked"
                 );
             }
             Event::SlowConsumer(_) | Event::ServerError(_) | Event::ClientError(_) => {
-                tracing::warn!(problem = %event, "the NATS connection");
+                tracing::warn!(workloads, problem = %event, "the NATS connection");
             }
         }
     }

@@ -108,6 +108,11 @@ impl BoundConsumer {
         })
     }
 
+    /// The connection that it is worked on by.
+    pub(crate) fn client(&self) -> &Client {
+        &self.binding.client
+    }
+
     /// Its deliveries are traced from now on.
     pub(crate) fn trace(&self, telemetry: &Telemetry) {
         let WorkloadBinding { workload, stream, consumer, spans, .. } = &*self.binding;

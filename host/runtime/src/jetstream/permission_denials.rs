@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 use tokio::sync::broadcast;
 use tokio::time::Instant;
 
+use super::connection_users::ConnectionUsers;
 use crate::permissions::{Denial, Verb};
 
 /// How many denials are logged and remembered. There is a limit, for guests and requesters can choose subjects.
@@ -25,12 +26,13 @@ pub(super) struct PermissionDenials {
     known: Mutex<HashMap<(Verb, String), Instant>>,
     news: broadcast::Sender<Denial>,
     aloud: AtomicBool,
+    users: ConnectionUsers,
 }
 
 impl PermissionDenials {
-    pub(super) fn new(inbox: &str) -> Self {
+    pub(super) fn new(inbox: &str, users: ConnectionUsers) -> Self {
         let (news, _) = broadcast::channel(MOST);
-        Self { inbox: inbox.to_owned(), known: Mutex::default(), news, aloud: AtomicBool::new(false) }
+        Self { inbox: inbox.to_owned(), known: Mutex::default(), news, aloud: AtomicBool::new(false), users }
     }
 
     /// The denials from now on.
@@ -52,6 +54,7 @@ impl PermissionDenials {
         let Denial { verb, subject } = denial;
         if first && self.aloud.load(Ordering::Relaxed) {
             tracing::error!(
+                workloads = self.users.names(),
                 subject,
                 allow,
                 "the NATS server does not let this user {verb} to a subject: allow it; \
@@ -144,7 +147,7 @@ mod tests {
 
     #[tokio::test]
     async fn who_waits_for_an_answer_is_told_that_it_was_denied() {
-        let denied = PermissionDenials::new("_INBOX");
+        let denied = PermissionDenials::new("_INBOX", ConnectionUsers::default());
         let (asked, other) = (denial(Verb::Publish, "a"), denial(Verb::Publish, "b"));
         let asking = async {
             denied.note(&other);
@@ -157,7 +160,7 @@ mod tests {
 
     #[tokio::test]
     async fn without_an_inbox_no_answer_can_come() {
-        let denied = PermissionDenials::new("_INBOX_mine");
+        let denied = PermissionDenials::new("_INBOX_mine", ConnectionUsers::default());
         let asking = async {
             denied.note(&denial(Verb::Subscribe, "_INBOX_mine2.a.*"));
             denied.note(&denial(Verb::Subscribe, "_INBOX_mine.a.*"));
@@ -169,7 +172,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_denial_that_goes_on_is_told_once_and_one_that_comes_back_again() {
-        let denied = PermissionDenials::new("_INBOX");
+        let denied = PermissionDenials::new("_INBOX", ConnectionUsers::default());
         for new in [true, false, false] {
             assert_eq!(denied.is_new(Verb::Publish, "out.>"), new);
             tokio::time::advance(REMEMBERED / 2).await;
@@ -182,7 +185,7 @@ mod tests {
 
     #[test]
     fn a_denied_publication_is_known_until_the_connection_is_made_anew() {
-        let denied = PermissionDenials::new("_INBOX");
+        let denied = PermissionDenials::new("_INBOX", ConnectionUsers::default());
         denied.note(&denial(Verb::Publish, "out.a"));
         denied.note(&denial(Verb::Subscribe, "out.b"));
         assert!(denied.publication("out.a") && !denied.publication("out.b"));
@@ -192,7 +195,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn of_two_denials_the_last_is_named_for_the_first_may_be_mended() {
-        let denied = PermissionDenials::new("_INBOX");
+        let denied = PermissionDenials::new("_INBOX", ConnectionUsers::default());
         let step = || tokio::time::advance(Duration::from_secs(8));
         assert_eq!(denied.silences("next"), None);
         denied.note(&denial(Verb::Publish, "next"));
@@ -208,7 +211,7 @@ mod tests {
 
     #[test]
     fn what_is_remembered_is_bounded() {
-        let denied = PermissionDenials::new("_INBOX");
+        let denied = PermissionDenials::new("_INBOX", ConnectionUsers::default());
         for number in 0..1000 {
             denied.note(&denial(Verb::Publish, &format!("out.{number}")));
         }

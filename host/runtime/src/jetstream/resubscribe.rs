@@ -23,7 +23,8 @@ impl Client {
             // Only a denial ends this wait.
             let _ = self.denied.unless(|_| false, std::future::pending::<()>()).await;
             while !self.may_listen().await {}
-            tracing::info!("the NATS server lets this client listen again; connecting anew");
+            let workloads = self.users.names();
+            tracing::info!(workloads, "the NATS server lets this client listen again; connecting anew");
             if let Err(error) = self.nats.force_reconnect().await {
                 tracing::debug!(%error, "not connected anew");
             }

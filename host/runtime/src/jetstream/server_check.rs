@@ -11,13 +11,13 @@ use tracing::instrument::WithSubscriber;
 use super::Client;
 use super::bucket;
 use super::dead_letters;
+use super::finding::{Finding, ServerCheck};
 use super::journal;
 use super::settings::StreamConfig;
 use super::setup::WorkloadSetup;
 use super::setup_error::SetupError;
 use crate::config::{Config, Manage, Queue, SignalSource, Workload, subjects_overlap};
-use crate::permissions::{Denial, Permissions, Verb};
-use crate::permissions::{Lack, Rights};
+use crate::permissions::{Denial, Permissions, Rights, Verb};
 
 /// How long an answer is waited for. It may be denied without a word, or nobody may answer.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -26,82 +26,38 @@ const USER: &str = "$SYS.REQ.USER.INFO";
 /// A payload that is no request to JetStream.
 const NONSENSE: &str = "probe";
 
-/// What was found.
-#[derive(Debug, Clone, Default)]
-pub struct ServerCheck {
-    /// What does not fit.
-    pub found: Vec<Finding>,
-    /// What works and may not be wanted.
-    pub warnings: Vec<String>,
-    /// What is missing and a host would make.
-    pub made: Vec<String>,
-    /// What could not be looked at, and why.
-    pub unchecked: Vec<String>,
-}
-
-/// Something that does not fit the configuration.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Finding {
-    /// The key of the configuration that it is about.
-    pub key: Vec<String>,
-    /// What is wrong.
-    pub problem: String,
-    /// What to do.
-    pub remedy: String,
-}
-
-impl Finding {
-    fn new(key: &[&str], problem: impl Into<String>, remedy: impl Into<String>) -> Self {
-        let key = key.iter().map(|part| (*part).to_owned()).collect();
-        Self { key, problem: problem.into(), remedy: remedy.into() }
-    }
-
-    /// What keeps a workload from being set up, as one line.
-    fn of(error: &SetupError, workload: &str, key: &[&str]) -> Self {
-        let text = error.to_string();
-        let text = text.strip_prefix(&format!("workload {workload}: ")).unwrap_or(&text);
-        let parts = text.split_once("\n  ").or_else(|| text.split_once("; "));
-        let (problem, remedy) = parts.unwrap_or((text, "the server's log may say more"));
-        Self::new(key, problem, remedy.replace("\n  ", " ").trim_end_matches('.'))
-    }
-
-    fn of_key_value(error: &SetupError, workload: &str) -> Self {
-        Self::of(error, workload, &["workload", workload, "grants", "kv"])
-    }
-
-    fn denied(client: &Client, denial: &Denial) -> Self {
-        let Denial { verb, subject } = denial;
-        let problem = format!("the NATS server does not let this user {verb} to `{subject}`");
-        let allow = client.denied.grant(denial);
-        Self::new(&["nats"], problem, format!("allow it to {verb} to `{allow}`; `tidegate permissions` prints all"))
-    }
-
-    fn lack(Lack { verb, subject, why }: &Lack) -> Self {
-        let problem = format!("the NATS server does not let this user {verb} to all of `{subject}` ({why})");
-        Self::new(&["nats"], problem, "allow it; `tidegate permissions` prints all that a host needs")
-    }
-}
-
 impl Client {
-    /// Looks whether a host with this configuration could work: at streams, consumers, the subjects that handlers may
-    /// publish on, and permissions. Nothing is made or changed.
+    /// Looks whether a host with this configuration could work by its own connection: at streams, consumers, the
+    /// subjects that handlers may publish on, and permissions. Nothing is made or changed.
     pub async fn survey(&self, config: &Config) -> ServerCheck {
+        let workloads = config.workloads_at(None);
+        let mut survey = self.of_workloads(&workloads, config).await;
+        self.own_streams(config, &mut survey).await;
+        self.rights(&Permissions::of(config), &mut survey).await;
+        survey.once_each()
+    }
+
+    /// The same of the workloads that have this connection for themselves, and what they need of it.
+    pub async fn survey_account(&self, config: &Config, workloads: &[&Workload], needed: &Permissions) -> ServerCheck {
+        let mut survey = self.of_workloads(workloads, config).await;
+        self.rights(needed, &mut survey).await;
+        match workloads.first() {
+            Some(first) => survey.of_account(&first.name).once_each(),
+            None => survey,
+        }
+    }
+
+    async fn of_workloads(&self, workloads: &[&Workload], config: &Config) -> ServerCheck {
         let mut survey = ServerCheck::default();
         let mut to_come = Vec::new();
-        for workload in &config.workloads {
+        for workload in workloads {
             self.workload(workload, config, &mut survey, &mut to_come).await;
             self.buckets(workload, &mut survey).await;
         }
-        self.own_streams(config, &mut survey).await;
-        self.grants(config, &to_come, &mut survey).await;
-        self.rights(&Permissions::of(config), &mut survey).await;
-        // A denial of what several workloads ask for is seen by each, and reported once.
-        let mut seen = Vec::new();
-        survey.found.retain(|finding| {
-            let new = !seen.contains(finding);
-            seen.push(finding.clone());
-            new
-        });
+        if let Some(workload) = workloads.first() {
+            self.dead_letters(workload, config, &mut survey).await;
+        }
+        self.grants(workloads, &to_come, &mut survey).await;
         survey
     }
 
@@ -208,17 +164,19 @@ impl Client {
         }
     }
 
-    /// The streams of dead letters and of the journal.
+    /// The stream of dead letters of a workload's account.
+    async fn dead_letters(&self, workload: &Workload, config: &Config, survey: &mut ServerCheck) {
+        let name = &config.dead_letters.stream;
+        let setup = WorkloadSetup { client: self, workload, queue: &workload.queue };
+        let key = ["dead-letters", "stream"];
+        let found =
+            self.denied.unless(|denial| self.is_about(denial, name), setup.has_dead_letters(&config.dead_letters));
+        let found = found.await.map(|found| found.map_err(|error| Finding::of(&error, &workload.name, &key)));
+        self.own_stream(found, name, dead_letters::SUBJECTS, &key, survey).await;
+    }
+
+    /// The journal's stream, and the bucket of the fleet.
     async fn own_streams(&self, config: &Config, survey: &mut ServerCheck) {
-        if let Some(workload) = config.workloads.first() {
-            let name = &config.dead_letters.stream;
-            let setup = WorkloadSetup { client: self, workload, queue: &workload.queue };
-            let key = ["dead-letters", "stream"];
-            let found =
-                self.denied.unless(|denial| self.is_about(denial, name), setup.has_dead_letters(&config.dead_letters));
-            let found = found.await.map(|found| found.map_err(|error| Finding::of(&error, &workload.name, &key)));
-            self.own_stream(found, name, dead_letters::SUBJECTS, &key, survey).await;
-        }
         if let Some(stream) = &config.journal.stream {
             let (name, key) = (&stream.name, ["journal", "stream"]);
             let found = self.denied.unless(|denial| self.is_about(denial, name), journal::is_there(self, name)).await;
@@ -273,8 +231,8 @@ impl Client {
     }
 
     /// Checks that there are streams for what handlers may publish.
-    async fn grants(&self, config: &Config, to_come: &[String], survey: &mut ServerCheck) {
-        for workload in &config.workloads {
+    async fn grants(&self, workloads: &[&Workload], to_come: &[String], survey: &mut ServerCheck) {
+        for workload in workloads {
             for subject in &workload.grants.publish {
                 if to_come.iter().any(|own| subjects_overlap(own, subject)) {
                     continue;

@@ -92,19 +92,10 @@ pub struct Permissions {
 }
 
 impl Permissions {
-    /// What a host with this configuration needs.
+    /// What a host with this configuration needs of the connection in `[nats]`. Workloads in accounts of their own need
+    /// nothing of it but what is the host's: its journal.
     pub fn of(config: &Config) -> Self {
-        let mut all = Self::default();
-        all.subscribe.insert(format!("{}.>", config.nats.inbox()), "hear deliveries and answers".to_owned());
-        for workload in &config.workloads {
-            all.workload(workload);
-            all.effects(workload, &config.nats);
-        }
-        let dead = &config.dead_letters.stream;
-        all.may_publish(format!("$JS.API.STREAM.INFO.{dead}"), "find the stream of dead letters");
-        if config.workloads.iter().any(|workload| workload.queue.manage == Manage::Create) {
-            all.may_publish(format!("$JS.API.STREAM.CREATE.{dead}"), "make the stream of dead letters");
-        }
+        let mut all = Self::of_workloads(config, &config.nats, &config.workloads_at(None));
         all.fleet(config);
         all.service(config);
         all.plugins(config);
@@ -120,6 +111,40 @@ impl Permissions {
             }
         }
         all.at(&config.nats)
+    }
+
+    /// What it needs of each connection that workloads have for themselves, with those workloads.
+    pub fn of_accounts(config: &Config) -> Vec<(Vec<&Workload>, Self)> {
+        let needs = |nats| {
+            let workloads = config.workloads_at(Some(nats));
+            let needed = Self::of_workloads(config, nats, &workloads).at(nats);
+            (workloads, needed)
+        };
+        config.accounts().into_iter().map(needs).collect()
+    }
+
+    /// What the workloads of one connection need.
+    fn of_workloads(config: &Config, nats: &Nats, workloads: &[&Workload]) -> Self {
+        let mut all = Self::default();
+        all.subscribe.insert(format!("{}.>", nats.inbox()), "hear deliveries and answers".to_owned());
+        for workload in workloads {
+            all.workload(workload);
+            all.effects(workload, nats);
+        }
+        let dead = &config.dead_letters.stream;
+        if !workloads.is_empty() {
+            all.may_publish(format!("$JS.API.STREAM.INFO.{dead}"), "find the stream of dead letters");
+        }
+        if workloads.iter().any(|workload| workload.queue.manage == Manage::Create) {
+            all.may_publish(format!("$JS.API.STREAM.CREATE.{dead}"), "make the stream of dead letters");
+        }
+        let is_told = config.service.as_ref().is_some_and(|service| service.admin);
+        for workload in workloads.iter().filter(|_| is_told) {
+            let (name, queue) = (&workload.name, &workload.queue);
+            let subject = format!("$JS.API.CONSUMER.PAUSE.{}.{}", queue.stream, queue.consumer);
+            all.may_publish(subject, &format!("{name}: pause {} and let it go on", queue.consumer));
+        }
+        all
     }
 
     /// The same, where requests to JetStream have the prefix that a connection gives them.
@@ -153,7 +178,7 @@ impl Permissions {
     }
 
     fn service(&mut self, config: &Config) {
-        let Some(ServiceConfig { host, prefix, admin, replies }) = &config.service else { return };
+        let Some(ServiceConfig { host, prefix, replies, .. }) = &config.service else { return };
         // Without an id of its own the host has one of this process, which nobody knows before.
         let id = host.as_deref().unwrap_or("*");
         for subject in ["$SRV.*".to_owned(), format!("$SRV.*.{SERVICE}"), format!("$SRV.*.{SERVICE}.{id}")] {
@@ -162,11 +187,6 @@ impl Permissions {
         self.subscribe.insert(format!("{prefix}.{id}.>"), "hear what it is asked".to_owned());
         for subject in replies {
             self.may_publish(subject.clone(), "answer who asks it");
-        }
-        for workload in config.workloads.iter().filter(|_| *admin) {
-            let (name, queue) = (&workload.name, &workload.queue);
-            let subject = format!("$JS.API.CONSUMER.PAUSE.{}.{}", queue.stream, queue.consumer);
-            self.may_publish(subject, &format!("{name}: pause {} and let it go on", queue.consumer));
         }
     }
 

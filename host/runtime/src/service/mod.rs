@@ -207,7 +207,10 @@ impl Service {
 
     fn pause(&self, workload: &str, pause: Option<Option<Duration>>) -> Met {
         match obey::find(&self.view, workload) {
-            Ok(state) => Met::Late(Box::pin(obey::pause(self.client.clone(), state, pause))),
+            Ok(state) => match self.view.connection_of(&state) {
+                Some(client) => Met::Late(Box::pin(obey::pause(client, state, pause))),
+                None => Met::Now(Err(refusal(503, format!("the NATS server of {workload}'s account is away")))),
+            },
             Err(refusal) => Met::Now(Err(refusal)),
         }
     }

@@ -14,6 +14,7 @@ use crate::delivery::order::seen::KeysSeen;
 use crate::delivery::rate_limit::RateLimit;
 use crate::delivery::start_limits::{StartGate, StartStatus};
 use crate::fleet::host::Fleet;
+use crate::jetstream::Client;
 use crate::plugin::{Generation, GuestsSeen, Used};
 use crate::rollout::seen::Rollouts;
 use crate::scaling::count_override::{CountOverride, SetCount};
@@ -38,6 +39,8 @@ pub struct WorkloadState {
     pub(crate) attempts: Arc<Attempts>,
     guests: Vec<GuestsSeen>,
     running: Mutex<Option<Arc<RunningParts>>>,
+    /// Its connection, where that is not the host's.
+    client: Mutex<Option<Client>>,
     rollouts: OnceLock<Arc<dyn Rollouts>>,
 }
 
@@ -85,6 +88,7 @@ impl WorkloadState {
             conditions,
             guests,
             running: Mutex::default(),
+            client: Mutex::default(),
             history: Arc::default(),
             chosen: Arc::default(),
             handover: Arc::default(),
@@ -97,7 +101,8 @@ impl WorkloadState {
     /// messages, if it has the same ones.
     pub(crate) fn after(workload: Workload, guests: Vec<GuestsSeen>, before: &Self) -> Arc<Self> {
         let (old, new) = (&before.workload.queue, &workload.queue);
-        let is_same = (&old.stream, &old.consumer) == (&new.stream, &new.consumer);
+        let is_same =
+            (&old.stream, &old.consumer, &before.workload.nats) == (&new.stream, &new.consumer, &workload.nats);
         let attempts = if is_same { before.attempts.clone() } else { Arc::default() };
         if workload.shadow != before.workload.shadow {
             before.history.shadow(|shadowed| *shadowed = Shadowed::default());
@@ -107,6 +112,7 @@ impl WorkloadState {
             workload,
             guests,
             running: Mutex::default(),
+            client: Mutex::default(),
             history: before.history.clone(),
             chosen: before.chosen.clone(),
             handover: before.handover.clone(),
@@ -140,6 +146,16 @@ impl WorkloadState {
         }
     }
 
+    /// It has this connection from now on, if it has one of its own.
+    pub(crate) fn connects(&self, client: Option<&Client>) {
+        *self.client.lock() = client.cloned();
+    }
+
+    /// Its connection, where that is not the host's and there is one.
+    pub(crate) fn own_client(&self) -> Option<Client> {
+        self.client.lock().clone()
+    }
+
     /// It runs from now on.
     pub(crate) fn runs(&self, parts: RunningParts) {
         *self.running.lock() = Some(Arc::new(parts));
@@ -148,6 +164,7 @@ impl WorkloadState {
     /// It does not run any more. What its parts have counted is gone; a run after this one counts anew.
     pub(crate) fn ended(&self) {
         *self.running.lock() = None;
+        *self.client.lock() = None;
     }
 
     /// Its parts, if it runs.

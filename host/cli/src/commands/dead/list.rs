@@ -42,7 +42,7 @@ pub struct ListArgs {
 }
 
 pub(super) async fn run(args: &ListArgs, out: &mut impl Write) -> anyhow::Result<ExitCode> {
-    let letters = args.ask.place.open().await?;
+    let letters = args.ask.place.open(args.ask.filter.workload.as_deref()).await?;
     let filter = args.ask.filter.filter();
     let limit = match (args.limit, args.ask.output) {
         (Some(0), _) | (None, Output::Json) => usize::MAX,

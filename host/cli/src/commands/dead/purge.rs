@@ -74,7 +74,7 @@ pub(super) async fn run<F: Future<Output = ()>>(
         error_output::write(&problem);
         return Ok(ExitCode::from(USAGE));
     }
-    let letters = args.ask.place.open().await?;
+    let letters = args.ask.place.open(args.ask.filter.workload.as_deref()).await?;
     let mut matched = Vec::new();
     let found = find(&letters, &filter, &args.selection.sequences, |letter, _| matched.push(letter)).await?;
     let mut counts = PurgeCounts {

@@ -97,7 +97,7 @@ pub(super) async fn run<F: Future<Output = ()>>(
         error_output::write(&problem);
         return Ok(ExitCode::from(USAGE));
     }
-    let letters = args.ask.place.open().await?;
+    let letters = args.ask.place.open(args.ask.filter.workload.as_deref()).await?;
     let mut sequences = Vec::new();
     let found = find(&letters, &filter, &args.selection.sequences, |letter, _| sequences.push(letter.sequence)).await?;
     let mut counts = RedriveCounts {

@@ -34,6 +34,9 @@ pub struct ShowArgs {
     /// The letters, by their sequence in the stream of dead letters
     #[arg(required = true, value_name = "SEQUENCE", value_parser = whole_number::<u64>(1..))]
     pub sequences: Vec<u64>,
+    /// Of this workload; needed, with --config, where it has an account of its own
+    #[arg(long, value_name = "NAME")]
+    pub workload: Option<String>,
     /// Write the payload of one letter as it is, and nothing else
     #[arg(long, conflicts_with = "output")]
     pub payload: bool,
@@ -57,10 +60,10 @@ pub(super) async fn run(args: &ShowArgs, out: &mut impl Write) -> anyhow::Result
         error_output::write("--payload writes the payload of one letter; give one sequence");
         return Ok(ExitCode::from(USAGE));
     }
-    let letters = args.place.open().await?;
+    let letters = args.place.open(args.workload.as_deref()).await?;
     let (mut shown, mut missing) = (Vec::new(), Vec::new());
     for sequence in &args.sequences {
-        match read(&letters, *sequence).await? {
+        match read(&letters, *sequence).await?.filter(|shown| is_of(shown, args.workload.as_deref())) {
             Some(letter) => shown.push(letter),
             None => missing.push(*sequence),
         }
@@ -85,6 +88,10 @@ pub(super) async fn run(args: &ShowArgs, out: &mut impl Write) -> anyhow::Result
         }
         None => ExitCode::SUCCESS,
     })
+}
+
+fn is_of(shown: &Shown, workload: Option<&str>) -> bool {
+    workload.is_none_or(|workload| shown.letter.workload == workload)
 }
 
 async fn read(letters: &Letters, sequence: u64) -> anyhow::Result<Option<Shown>> {

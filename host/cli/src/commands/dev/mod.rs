@@ -86,7 +86,7 @@ pub async fn run(args: DevArgs, out: &mut impl Write, shutdown: impl Future<Outp
     let Some(of) = config.workloads.iter().find(|workload| workload.handler == name) else {
         bail!("no workload has the handler {name}, which is what {} builds; name it by --handler", here.display());
     };
-    let subject = args.send_to.or_else(|| workload::subject(&of.queue));
+    let (subject, of) = (args.send_to.or_else(|| workload::subject(&of.queue)), of.name.clone());
     if wanted.is_own_policy {
         workload::bring_policy(&config.plugins.dir)?;
     }
@@ -94,7 +94,7 @@ pub async fn run(args: DevArgs, out: &mut impl Write, shutdown: impl Future<Outp
     let options = server::ServerOptions { binary: args.nats_server, ..server::ServerOptions::default() };
     let server = if wanted.names_server { None } else { Some(Server::start(options).await?) };
     if let Some(server) = &server {
-        config.nats = config.nats.moved_to(server.url());
+        config = config.moved_to(server.url());
         tracing::info!(url = server.url(), version = %server.version(), "nats-server of its own");
     }
     say_how_to_send(server.as_ref(), subject.as_deref());
@@ -112,7 +112,8 @@ pub async fn run(args: DevArgs, out: &mut impl Write, shutdown: impl Future<Outp
         () = builder.build() => {}
     }
     let (tell, in_use) = unbounded_channel();
-    let (of, plugin) = (of.name.clone(), name.clone());
+    let nats = config.workloads.iter().find(|workload| workload.name == of).map(|of| config.nats_of(of).clone());
+    let plugin = name.clone();
     let observer = Observer::new(move |event| {
         let is_new = match &event {
             Event::Ready { workload } => **workload == *of,
@@ -124,7 +125,7 @@ pub async fn run(args: DevArgs, out: &mut impl Write, shutdown: impl Future<Outp
             let _ = tell.send(());
         }
     });
-    let messages = Messages { nats: config.nats.clone(), subject, text: args.send };
+    let messages = Messages { nats: nats.unwrap_or_else(|| config.nats.clone()), subject, text: args.send };
     let source = ConfigSource::fixed(config);
     let ended = tokio::select! {
         ended = host(&source, observer, shutdown) => ended.map_err(anyhow::Error::from),

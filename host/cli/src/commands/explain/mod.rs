@@ -10,7 +10,7 @@ use std::io::Write;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use super::pause::WhichArgs;
+use super::pause::{Configured, WhichArgs};
 use super::{positive, whole_number};
 use decisions::Around;
 use fate::{Fate, fate, is_of};
@@ -51,8 +51,8 @@ pub struct ExplainArgs {
 /// # Errors
 /// If the configuration is wrong, the server does not tell, or the answer cannot be written.
 pub async fn run(args: &ExplainArgs, out: &mut impl Write) -> anyhow::Result<ExitCode> {
-    let (config, workload) = args.which.configured()?;
-    let client = Client::connect(&config.nats).await?;
+    let Configured { config, workload, nats } = args.which.configured()?;
+    let client = Client::connect(&nats).await?;
     let (queue, sequence) = (&workload.queue, args.sequence);
     let found = client.look_up(&queue.stream, &queue.consumer, sequence).await?;
     let (letters, letters_problem) =
@@ -67,7 +67,9 @@ pub async fn run(args: &ExplainArgs, out: &mut impl Write) -> anyhow::Result<Exi
     let around = match (&config.journal.stream, stored) {
         (Some(stream), Some(stored)) => {
             let end = letters.last().map_or(stored, |letter| letter.time.max(stored));
-            Around::read(&client, &stream.name, &workload.name, (stored, end, args.around)).await
+            // The journal is the host's, and so where the host is.
+            let journal = if nats == config.nats { client } else { Client::connect(&config.nats).await? };
+            Around::read(&journal, &stream.name, &workload.name, (stored, end, args.around)).await
         }
         (None, _) => Around::nothing("no decisions are kept in a stream: journal.stream is not set"),
         (_, None) => Around::nothing("nobody knows when it was stored"),

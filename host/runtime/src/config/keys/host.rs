@@ -1,5 +1,6 @@
 //! The keys of the host: what all its workloads share.
 
+use super::connection;
 use super::key::{Key, of_the_host};
 use crate::config::{names, oci_reference};
 
@@ -46,87 +47,32 @@ pub const HOST: &[Key] = &of_the_host([
              read each time it is asked for. Without it the page only shows. Where `http` is another address than \
              loopback, dead letters are shown only to who has it.",
         ),
-    Key::texts("nats.url", "URL")
-        .flag("server")
-        .letter('s')
-        .variable("NATS_URL")
-        .default("nats://127.0.0.1:4222")
-        .help("Servers to connect to"),
-    Key::text("nats.context", "NAME")
+    connection::URL.flag("server").letter('s').variable("NATS_URL").default("nats://127.0.0.1:4222"),
+    connection::CONTEXT
         .flag("context")
         .variable("NATS_CONTEXT")
-        .comment("\"prod\"")
         .help("A context as the nats command keeps them; the other variables and the nats table are then ignored"),
-    Key::text("nats.user", "NAME")
+    connection::USER
         .flag("user")
         .variable("NATS_USER")
-        .comment("\"tidegate\"")
         .help("The user's name; as flag or variable without a password it is taken as a token"),
-    Key::text("nats.password", "PASSWORD")
+    connection::PASSWORD
         .flag("password")
         .variable("NATS_PASSWORD")
-        .comment("\"secret\"")
         .help("The user's password; the variable keeps it out of files and of the list of processes"),
-    Key::text("nats.token", "TOKEN")
+    connection::TOKEN
         .flag("token")
         .variable("NATS_TOKEN")
-        .comment("\"secret\"")
         .help("A token; the variable keeps it out of files and of the list of processes"),
-    Key::file("nats.nkey", "FILE")
-        .flag("nkey")
-        .variable("NATS_NKEY")
-        .comment("\"tidegate.nk\"")
-        .help("A file with an nkey seed"),
-    Key::file("nats.creds", "FILE")
-        .flag("creds")
-        .variable("NATS_CREDS")
-        .comment("\"tidegate.creds\"")
-        .help("A .creds file with a JWT and a seed"),
-    Key::file("nats.ca", "FILE")
-        .flag("tlsca")
-        .variable("NATS_CA")
-        .nothing("the system's authorities")
-        .comment("\"ca.pem\"")
-        .help("A PEM file with the certificate authorities to trust instead of the system's"),
-    Key::file("nats.cert", "FILE")
-        .flag("tlscert")
-        .variable("NATS_CERT")
-        .comment("\"client.pem\"")
-        .help("A PEM file with the client's certificate; needs the key too"),
-    Key::file("nats.key", "FILE")
-        .flag("tlskey")
-        .variable("NATS_KEY")
-        .comment("\"client-key.pem\"")
-        .help("A PEM file with the key of the client's certificate; needs the certificate too"),
-    Key::text("nats.inbox-prefix", "PREFIX")
-        .flag("inbox-prefix")
-        .nothing("_INBOX")
-        .range("a subject without wildcards")
-        .rule(names::inbox_prefix)
-        .comment("\"_INBOX_tidegate\"")
-        .help("The first tokens of the subjects on which deliveries and answers come, to keep others from them"),
-    Key::text("nats.jetstream-domain", "DOMAIN")
-        .flag("jetstream-domain")
-        .nothing("that of the server it is connected to")
-        .range("a name without dots")
-        .rule(names::jetstream_domain)
-        .comment("\"hub\"")
-        .help("The domain of the JetStream that has the streams, as seen from a leaf node or its hub")
-        .more("Requests go to `$JS.DOMAIN.API`. The plain form of `api-prefix`; give one of the two."),
-    Key::text("nats.api-prefix", "SUBJECT")
-        .flag("api-prefix")
-        .nothing("$JS.API")
-        .range("a subject without wildcards")
-        .rule(names::api_prefix)
-        .comment("\"ORDERS.API\"")
-        .help("The first tokens of requests to JetStream, where the account imports another's under a name")
-        .more(
-            "The account must also import the subjects of acks (`$JS.ACK.>`), and those of its dead letters and \
-             publications where their streams are the other account's.",
-        ),
-    Key::boolean("nats.tls-first")
-        .default("false")
-        .help("Whether TLS begins before the server says anything, as its `handshake_first` wants it"),
+    connection::NKEY.flag("nkey").variable("NATS_NKEY"),
+    connection::CREDS.flag("creds").variable("NATS_CREDS"),
+    connection::CA.flag("tlsca").variable("NATS_CA"),
+    connection::CERT.flag("tlscert").variable("NATS_CERT"),
+    connection::KEY.flag("tlskey").variable("NATS_KEY"),
+    connection::INBOX_PREFIX.flag("inbox-prefix"),
+    connection::JETSTREAM_DOMAIN.flag("jetstream-domain"),
+    connection::API_PREFIX.flag("api-prefix"),
+    connection::TLS_FIRST,
     Key::boolean("reload.watch")
         .default("true")
         .help("Whether the configuration is read again as soon as its files change")

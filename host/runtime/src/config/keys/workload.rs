@@ -1,5 +1,6 @@
 //! The keys of a workload, as they stand in `[workload.NAME]`.
 
+use super::connection;
 use super::key::Key;
 use crate::config::http_grants;
 use crate::config::kv_grants;
@@ -546,4 +547,21 @@ pub const WORKLOAD: &[Key] = &[
         .range("0s to 7days")
         .help("Delays after the first, second, ... failed attempt; the last one repeats")
         .more("So too after a delivery that an outage ended."),
+    connection::URL
+        .nothing("required, where there is no context")
+        .comment("\"tls://nats.example:4222\"")
+        .more("With this or `context` the workload has a connection of its own; nothing of `[nats]` counts for it."),
+    connection::CONTEXT.help("A context as the nats command keeps them, which says all of it"),
+    connection::USER.help("The user's name; needs the password too"),
+    connection::PASSWORD.help("The user's password; creds, nkey and context keep secrets out of this file"),
+    connection::TOKEN.help("A token"),
+    connection::NKEY,
+    connection::CREDS,
+    connection::CA,
+    connection::CERT,
+    connection::KEY,
+    connection::INBOX_PREFIX,
+    connection::JETSTREAM_DOMAIN,
+    connection::API_PREFIX,
+    connection::TLS_FIRST.comment("false"),
 ];

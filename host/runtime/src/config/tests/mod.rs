@@ -4,6 +4,7 @@
 
 mod decided;
 mod layers;
+mod own_account;
 mod properties;
 mod reference;
 mod refused;

@@ -82,8 +82,13 @@ pub(super) fn ready(view: &View) -> Vec<String> {
         let name = &state.workload.name;
         let of = |(part, problem): (Part, String)| format!("workload {name}: {}: {problem}", part.as_str());
         // A server that is away is told once.
-        let told = |(part, _): &(Part, String)| view.is_connected() || !part.is_of_the_server();
-        problems.extend(state.conditions.all().into_iter().filter(told).map(of));
+        let all = state.conditions.all();
+        let is_away = all.iter().any(|(part, _)| *part == Part::Connection);
+        let told = |(part, _): &(Part, String)| match (&state.workload.nats, part) {
+            (Some(_), part) if *part != Part::Fleet => !is_away || !part.is_of_the_server(),
+            _ => view.is_connected() || !part.is_of_the_server(),
+        };
+        problems.extend(all.iter().filter(|condition| told(condition)).cloned().map(of));
     }
     problems
 }

@@ -67,6 +67,8 @@ struct WorkloadStatus {
     name: String,
     stream: String,
     consumer: String,
+    /// Its connection; null where that is the host's.
+    nats: Option<NatsStatus>,
     running: bool,
     /// Whether its consumer is paused, when last looked.
     paused: bool,
@@ -255,15 +257,19 @@ pub(super) fn of(view: &View) -> Status {
             DrainState::Draining(_) => "draining",
             DrainState::Drained => "drained",
         },
-        nats: NatsStatus {
-            connected: view.is_connected(),
-            server_version: view.connection.get().map(Client::server_version),
-            reconnects: view.connection.get().map_or(0, Client::reconnects),
-        },
+        nats: nats(view.connection.get()),
         workloads: view.workloads.all().iter().map(|state| workload(state)).collect(),
         configuration: view.source.seen().map(configuration),
         plugins: view.directory.plugins().into_iter().map(plugin).collect(),
         next: None,
+    }
+}
+
+fn nats(client: Option<&Client>) -> NatsStatus {
+    NatsStatus {
+        connected: client.is_some_and(Client::is_connected),
+        server_version: client.map(Client::server_version),
+        reconnects: client.map_or(0, Client::reconnects),
     }
 }
 
@@ -320,6 +326,7 @@ fn workload(state: &WorkloadState) -> WorkloadStatus {
         name: of.name.clone(),
         stream: of.queue.stream.clone(),
         consumer: of.queue.consumer.clone(),
+        nats: of.nats.as_ref().map(|_| nats(state.own_client().as_ref())),
         running: parts.is_some(),
         paused: parts.is_some_and(RunningParts::is_paused),
         problems: state.conditions.all().into_iter().map(|(part, problem)| (part.as_str(), problem)).collect(),

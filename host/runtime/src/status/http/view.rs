@@ -7,6 +7,7 @@ use crate::jetstream::Client;
 use crate::journal::Journal;
 use crate::plugin::Directory;
 use crate::reload::ConfigSource;
+use crate::status::workload::WorkloadState;
 use crate::status::workload_list::WorkloadList;
 use crate::telemetry::Telemetry;
 
@@ -22,7 +23,7 @@ pub(crate) struct View {
     pub(crate) capacity: u32,
     /// Whether it is drained.
     pub(crate) drain: Arc<Drain>,
-    /// Its connection, once there was one.
+    /// Its own connection, once there was one.
     pub(crate) connection: Arc<OnceLock<Client>>,
     /// Its plugins.
     pub(crate) directory: Arc<Directory>,
@@ -41,6 +42,14 @@ pub(crate) struct View {
 }
 
 impl View {
+    /// The connection of a workload, once there was one.
+    pub(crate) fn connection_of(&self, state: &WorkloadState) -> Option<Client> {
+        match state.workload.nats {
+            Some(_) => state.own_client(),
+            None => self.connection.get().cloned(),
+        }
+    }
+
     /// Whether the server can be reached now, as far as is known.
     pub(super) fn is_connected(&self) -> bool {
         self.connection.get().is_some_and(Client::is_connected)

@@ -25,6 +25,9 @@ const WITHIN: Duration = Duration::from_secs(15);
 #[serde(deny_unknown_fields)]
 struct Asked {
     sequences: Vec<u64>,
+    /// The workload in whose account they are, where that is one of its own.
+    #[serde(default)]
+    workload: Option<String>,
 }
 
 /// What became of the letters, by their positions.
@@ -102,7 +105,7 @@ async fn each(
     if asked.sequences.is_empty() || asked.sequences.len() > MOST {
         return Err(wrong(&format!("name 1 to {MOST} letters by their sequences")));
     }
-    let letters = opened(state).await?;
+    let letters = opened(state, asked.workload.as_deref()).await?;
     // Or letters that are stored again would stay, to be stored once more by the next redrive.
     letters.may_delete().await.map_err(|error| unread(&error))?;
     let (end, mut done) = (Instant::now() + WITHIN, Done::default());

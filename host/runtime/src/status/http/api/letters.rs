@@ -16,7 +16,7 @@ use crate::contract::Cause;
 use crate::dead_letter::filter::Filter;
 use crate::dead_letter::{Content, Letter, StoredMessage};
 use crate::duration::unix_millis;
-use crate::jetstream::{Letters, LettersError, content_lost};
+use crate::jetstream::{Client, Letters, LettersError, content_lost};
 use crate::status::http::query::Query;
 
 /// The most letters that are listed at once.
@@ -83,9 +83,13 @@ struct Shown {
     problem: Option<String>,
 }
 
-/// The stream of dead letters. `Err` is the answer if it cannot be read.
-pub(super) async fn opened(state: &PageState) -> Result<Letters, Response> {
-    let Some(client) = state.view.connection.get().filter(|client| client.is_connected()) else {
+/// The stream of dead letters, in the account of a workload if one is named. `Err` is the answer if it cannot be read.
+pub(super) async fn opened(state: &PageState, workload: Option<&str>) -> Result<Letters, Response> {
+    let client = match workload.and_then(|name| state.view.workloads.get(name)) {
+        Some(workload) => state.view.connection_of(&workload),
+        None => state.view.connection.get().cloned(),
+    };
+    let Some(client) = client.filter(Client::is_connected) else {
         return Err(refuse(StatusCode::SERVICE_UNAVAILABLE, "the NATS server is away"));
     };
     client.letters(&state.view.dead_letters).await.map_err(|error| unread(&error))
@@ -120,7 +124,7 @@ async fn listed(state: &PageState, query: &Query, headers: &HeaderMap) -> Result
     let before = query.number("before").map_err(wrong)?;
     let busy = || refuse(StatusCode::SERVICE_UNAVAILABLE, "dead letters are being read for others; try again");
     let _turn = state.readings.try_acquire().map_err(|_| busy())?;
-    let letters = opened(state).await?;
+    let letters = opened(state, query.text("workload")).await?;
     let before = before.unwrap_or(u64::MAX).min(letters.last().saturating_add(1));
     let found = newest(&letters, &filter, before).await;
     let (rows, before) = found.map_err(|error| unread(&error))?;
@@ -214,17 +218,18 @@ fn end(text: &str, most: usize) -> String {
 pub(super) async fn show(
     State(state): State<Arc<PageState>>,
     Path(sequence): Path<u64>,
+    RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Response {
-    match shown(&state, sequence, &headers).await {
+    match shown(&state, sequence, &Query::parse(query.as_deref()), &headers).await {
         Ok(shown) => answer(&shown),
         Err(refused) => refused,
     }
 }
 
-async fn shown(state: &PageState, sequence: u64, headers: &HeaderMap) -> Result<Shown, Response> {
+async fn shown(state: &PageState, sequence: u64, query: &Query, headers: &HeaderMap) -> Result<Shown, Response> {
     state.admin.may_read(headers).await?;
-    let letters = opened(state).await?;
+    let letters = opened(state, query.text("workload")).await?;
     let stored = letters.get(sequence).await.map_err(|error| unread(&error))?;
     let none = || refuse(StatusCode::NOT_FOUND, &format!("there is no dead letter {sequence}: it may be redriven"));
     let (letter, stored) = stored.and_then(|stored| Some((Letter::read(&stored)?, stored))).ok_or_else(none)?;

@@ -36,7 +36,7 @@ function open(address) {
     return { nav: "overview", workload: name, page: workloadPage(state, name) };
   }
   if (parts[0] === "letters" && /^\d{1,20}$/.test(parts[1] ?? "")) {
-    return { nav: "letters", page: letterPage(state, parts[1]) };
+    return { nav: "letters", page: letterPage(state, parts[1], values.get("workload") || undefined) };
   }
   if (parts[0] === "letters") return { nav: "letters", page: lettersPage(state, values) };
   return { nav: "overview", page: overviewPage(state) };

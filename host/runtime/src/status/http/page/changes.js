@@ -8,8 +8,9 @@ const ONLY_SHOWS =
   "This page only shows: http-admin gives the host a token with which letters can be redriven and deleted here. " +
   "tidegate dead redrive does it from a terminal.";
 
-/** Redrive and delete, for who has the token. `gone` is called with those that are not there any more. */
-export function changes(state, chosen, gone) {
+/** Redrive and delete, for who has the token. `gone` is called with those that are not there any more, `account`
+ * is the workload in whose account they are, where one is chosen. */
+export function changes(state, chosen, gone, account) {
   const redrive = el("button", { type: "button", on: { click: () => change("redrive") } }, "Redrive");
   const purge = el("button", { type: "button", class: "danger", on: { click: () => confirm() } }, "Delete");
   const forget = el(
@@ -131,7 +132,8 @@ export function changes(state, chosen, gone) {
     try {
       const done = { done: [], gone: [], failed: [], left: [] };
       for (let from = 0; from < sequences.length; from += 100) {
-        const part = await ask(`/api/letters/${what}`, { sequences: sequences.slice(from, from + 100) });
+        const some = sequences.slice(from, from + 100);
+        const part = await ask(`/api/letters/${what}`, { sequences: some, workload: account });
         for (const key of Object.keys(done)) done[key].push(...part[key]);
         if (part.left.length) break;
       }

@@ -3,13 +3,13 @@
 import { changes } from "./changes.js";
 import { el, fact, mark, outside, shown, shownLines } from "./dom.js";
 import { ago, bytes, day, digest, plural } from "./format.js";
-import { ask } from "./server.js";
+import { ask, query } from "./server.js";
 
 /** How deep JSON is indented: a payload of brackets alone must not become gigabytes of blanks. */
 const DEEPEST = 24;
 
-/** The page of the letter at this position. */
-export function letterPage(state, sequence) {
+/** The page of the letter at this position, in the account of a workload that has one of its own. */
+export function letterPage(state, sequence, account) {
   const said = el("div", { role: "status", class: "said" }, "Reading …");
   const body = el("div", {});
   let is = Number(sequence);
@@ -21,6 +21,7 @@ export function letterPage(state, sequence) {
       is = null;
       body.hidden = true;
     },
+    account,
   );
   const node = el(
     "div",
@@ -33,7 +34,7 @@ export function letterPage(state, sequence) {
   );
   const ending = new AbortController();
 
-  ask(`/api/letters/${sequence}`, undefined, ending.signal).then(
+  ask(query(`/api/letters/${sequence}`, { workload: account }), undefined, ending.signal).then(
     (letter) => {
       said.replaceChildren();
       body.replaceChildren(...parts(letter, state.now()));

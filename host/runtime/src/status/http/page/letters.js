@@ -82,6 +82,8 @@ export function lettersPage(state, values) {
   const more = el("button", { type: "button", hidden: true, on: { click: () => load(next) } }, "Older ones");
   const again = el("button", { type: "button", on: { click: () => reload() } }, "Read again");
   const chosen = new Set();
+  // A workload may have an account of its own, and its letters are counted there.
+  const account = values.get("workload") || undefined;
   const changer = changes(
     state,
     () => [...chosen],
@@ -92,6 +94,7 @@ export function lettersPage(state, values) {
       }
       counted();
     },
+    account,
   );
   const node = el(
     "div",
@@ -196,11 +199,12 @@ export function lettersPage(state, values) {
       },
     });
     const cell = (label, ...children) => el("td", { "data-label": label }, ...children);
+    const address = query(`/letters/${letter.sequence}`, { workload: account });
     return el(
       "tr",
       { "data-sequence": letter.sequence },
       el("td", { class: "choose" }, box),
-      cell("Letter", el("a", { href: `#/letters/${letter.sequence}` }, `${letter.sequence}`)),
+      cell("Letter", el("a", { href: `#${address}` }, `${letter.sequence}`)),
       cell("When", el("span", { title: day(letter.at_ms), class: "nowrap" }, ago(letter.at_ms, state.now()))),
       cell("Workload", outside(letter.workload)),
       cell("Cause", el("span", { class: "tag" }, outside(letter.cause))),
