@@ -13,8 +13,8 @@ use tokio::process::{Child, Command};
 use crate::patience::within;
 use crate::shared::http;
 
-/// How long a host may take to be ready: it may have to compile plugins on a busy machine.
-const READY_WITHIN: Duration = Duration::from_secs(60);
+/// How long a host may take to be ready: it may have to compile plugins on a busy machine, beside fifty others.
+const READY_WITHIN: Duration = Duration::from_secs(150);
 
 /// What a host says once it answers over HTTP.
 const LISTENS: &str = "a page over HTTP";

@@ -8,7 +8,7 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::Duration;
-use tidegate_runtime::config::{Config, FleetConfig, Rate, Scale, StartLimits, Workload};
+use tidegate_runtime::config::{Config, FleetConfig, Manage, Queue, Rate, Scale, StartLimits, Workload};
 
 use crate::support::cli::{Running, tidegate};
 use crate::support::host::{Host, policy, workers, workload};
@@ -16,16 +16,21 @@ use crate::support::site::Site;
 use crate::support::web::{get, status};
 use crate::support::{eventually, log, until};
 
-const BUCKET: &str = "FLEET";
+pub(crate) const BUCKET: &str = "FLEET";
 
 /// Starts a host of this id in this process.
-async fn member(site: &Arc<Site>, id: &str, max_workers: Option<u32>, work: Workload) -> Host {
+pub(crate) async fn member(site: &Arc<Site>, id: &str, max_workers: Option<u32>, work: Workload) -> Host {
     let (bucket, host) = (BUCKET.to_owned(), Some(id.to_owned()));
     let fleet = Some(FleetConfig { bucket, replicas: 1, host, max_workers, fingerprints: BTreeMap::new() });
     let http = Some("127.0.0.1:0".parse().unwrap());
     let host = Host::run(site.clone(), Config { fleet, http, workloads: vec![work], ..site.config() });
     host.ready(1).await;
     host
+}
+
+/// The same workload, which makes nothing, nor does its host.
+pub(crate) fn bind(work: Workload) -> Workload {
+    Workload { queue: Queue { manage: Manage::Bind, ..work.queue }, ..work }
 }
 
 /// What stands at a key of the bucket.
@@ -137,7 +142,7 @@ async fn at_zero_the_next_host_keeps_the_pull_parked_when_the_leader_is_killed()
 }
 
 /// The parts of the limits that hosts have, from 0 to 1.
-async fn parts(hosts: &[&Host]) -> Vec<f64> {
+pub(crate) async fn parts(hosts: &[&Host]) -> Vec<f64> {
     let mut parts = Vec::new();
     for host in hosts {
         parts.push(status(&host.address().await).await["limits"]["part"].as_f64().unwrap());
@@ -195,10 +200,6 @@ async fn no_more_begin_at_all_hosts_together_than_the_rate_allows() {
 #[tokio::test(flavor = "multi_thread")]
 async fn without_its_bucket_a_host_keeps_its_share_and_says_what_mends_it() {
     let site = Site::new().await;
-    let bind = |work: Workload| {
-        let queue = tidegate_runtime::config::Queue { manage: tidegate_runtime::config::Manage::Bind, ..work.queue };
-        Workload { queue, ..work }
-    };
     let first = member(&site, "first", None, workers("work", 2)).await;
     shared(&site, &[("first", 2)]).await;
     first.stop().await;

@@ -26,6 +26,7 @@ mod edited;
 mod explain;
 mod fetch;
 mod fleet;
+mod fleet_unled;
 mod health;
 mod hops;
 mod hosts;

@@ -115,7 +115,7 @@ async fn storm(form: Form) -> Result<Report> {
     let mut ledger = Ledger::open(&crew.stage, "work").await?;
     publish(&mut ledger, form).await?;
     let (others, at) = (names(1..form.hosts(5, 50)), Instant::now());
-    crew.join(&others).await?;
+    crew.join_at_once(&others).await?;
     report.injected += others.len() as u64;
     crew.whole().await?;
     report.recovered(at.elapsed());

@@ -32,8 +32,36 @@ pub(super) struct Stored {
 
 /// All that was stored so far. Ends when it is dropped.
 pub(super) struct Seen {
-    kept: Arc<Mutex<Vec<Stored>>>,
+    kept: Arc<Mutex<Kept>>,
     task: JoinHandle<()>,
+}
+
+/// What was stored, in its order. The rest follows from it, and is kept because it is looked at again and again, among
+/// hundreds of entries a second.
+#[derive(Default)]
+struct Kept {
+    all: Vec<Stored>,
+    /// The last value of each key.
+    last: BTreeMap<String, Value>,
+    /// How many workers each host runs, as it has said last.
+    running: BTreeMap<String, u64>,
+}
+
+impl Kept {
+    fn push(&mut self, stored: Stored) {
+        match stored.says_running() {
+            Some((id, Some(count))) => drop(self.running.insert(id.to_owned(), count)),
+            Some((id, None)) => drop(self.running.remove(id)),
+            None => {}
+        }
+        self.last.insert(stored.key.clone(), stored.value.clone());
+        self.all.push(stored);
+    }
+
+    /// What was stored of a key.
+    fn of(&self, key: &str) -> impl DoubleEndedIterator<Item = &Stored> {
+        self.all.iter().filter(move |stored| stored.key == key)
+    }
 }
 
 /// A decision: who made it, how many there were, and how many calls the policy's own state has counted.
@@ -61,7 +89,7 @@ impl Seen {
         let mut messages = client.subscribe(format!("{AGAIN}.>")).await?;
         client.flush().await?;
         stage.stream(bucket).await?;
-        let kept = Arc::new(Mutex::new(Vec::new()));
+        let kept = Arc::new(Mutex::new(Kept::default()));
         let into = kept.clone();
         let task = tokio::spawn(async move {
             while let Some(message) = messages.next().await {
@@ -75,17 +103,11 @@ impl Seen {
     }
 
     pub(super) fn all(&self) -> Vec<Stored> {
-        self.kept.lock().clone()
+        self.kept.lock().all.clone()
     }
 
     fn last(&self, key: &str) -> Value {
-        self.kept
-            .lock()
-            .iter()
-            .rev()
-            .find(|stored| stored.key == key)
-            .map(|stored| stored.value.clone())
-            .unwrap_or_default()
+        self.kept.lock().last.get(key).cloned().unwrap_or_default()
     }
 
     /// Who leads; empty while nobody does.
@@ -100,8 +122,8 @@ impl Seen {
 
     /// Each version of that.
     pub(super) fn rollouts(&self) -> Vec<Value> {
-        let leases = self.all().into_iter().filter(|stored| stored.key == "leader.work");
-        leases.map(|stored| stored.value["rollout"].clone()).filter(Value::is_object).collect()
+        let kept = self.kept.lock();
+        kept.of("leader.work").map(|stored| stored.value["rollout"].clone()).filter(Value::is_object).collect()
     }
 
     /// Calls of the generation that is tried, as they are counted so far.
@@ -111,41 +133,45 @@ impl Seen {
 
     /// The shares of the last plan.
     pub(super) fn shares(&self) -> BTreeMap<String, u64> {
-        let plan = self.last("plan.work");
-        let shares = plan["shares"].as_object().into_iter().flatten();
-        shares.map(|(id, share)| (id.clone(), share.as_u64().unwrap_or_default())).collect()
+        shares(&self.last("plan.work"))
     }
 
     /// How many workers each host runs, as it has said last.
     pub(super) fn running(&self) -> BTreeMap<String, u64> {
-        let mut all = BTreeMap::new();
-        for stored in self.kept.lock().iter() {
-            match stored.says_running() {
-                Some((id, Some(count))) => drop(all.insert(id.to_owned(), count)),
-                Some((id, None)) => drop(all.remove(id)),
-                None => {}
-            }
-        }
-        all
+        self.kept.lock().running.clone()
     }
 
     /// The number of the plan in the lease that was stored next after the last one of this host, if there is one yet.
     pub(super) fn leads_after(&self, id: &str) -> Option<u64> {
-        let all = self.all();
-        let leases: Vec<&Value> = all.iter().filter(|of| of.key == "leader.work").map(|of| &of.value).collect();
+        let kept = self.kept.lock();
+        let leases: Vec<&Value> = kept.of("leader.work").map(|of| &of.value).collect();
         let last = leases.iter().rposition(|lease| lease["holder"]["id"] == id)?;
         leases.get(last + 1)?["epoch"].as_u64()
     }
 
     /// The plans that were stored since a moment.
     pub(super) fn plans_since(&self, from: Instant) -> Vec<Value> {
-        let plans = self.all().into_iter().filter(|stored| stored.at > from && stored.key == "plan.work");
-        plans.map(|stored| stored.value).collect()
+        let kept = self.kept.lock();
+        kept.of("plan.work").filter(|stored| stored.at > from).map(|stored| stored.value.clone()).collect()
+    }
+
+    /// The most workers that plans of so long together gave to hosts that had fewer before.
+    pub(super) fn moved_within(&self, time: Duration) -> u64 {
+        let kept = self.kept.lock();
+        let plans: Vec<(Instant, BTreeMap<String, u64>)> =
+            kept.of("plan.work").map(|plan| (plan.at, shares(&plan.value))).collect();
+        let gained = |pair: &[(Instant, BTreeMap<String, u64>)]| {
+            let before = |id: &String| pair[0].1.get(id).copied().unwrap_or(0);
+            pair[1].1.iter().map(|(id, share)| share.saturating_sub(before(id))).sum::<u64>()
+        };
+        let moves: Vec<(Instant, u64)> = plans.windows(2).map(|pair| (pair[1].0, gained(pair))).collect();
+        let until = |end: Instant| moves.iter().filter(move |(at, _)| *at <= end && end - *at < time);
+        moves.iter().map(|(end, _)| until(*end).map(|(_, gained)| gained).sum::<u64>()).max().unwrap_or(0)
     }
 
     /// All decisions, in their order, each when it was stored first.
     pub(super) fn decisions(&self) -> Vec<Made> {
-        decisions(&self.all())
+        decisions(&self.kept.lock().all)
     }
 
     /// The first decision after a moment that another host than this has made, if there is one yet.
@@ -163,7 +189,7 @@ impl Seen {
 
     /// What must hold whatever happens, of all that was seen.
     pub(super) fn check(&self, report: &mut Report) {
-        check(&self.all(), report);
+        check(&self.kept.lock().all, report);
     }
 
     /// The same of all that the bucket holds, where it has lost nothing and something may not have been seen.
@@ -185,6 +211,11 @@ impl Drop for Seen {
     fn drop(&mut self) {
         self.task.abort();
     }
+}
+
+fn shares(plan: &Value) -> BTreeMap<String, u64> {
+    let shares = plan["shares"].as_object().into_iter().flatten();
+    shares.map(|(id, share)| (id.clone(), share.as_u64().unwrap_or_default())).collect()
 }
 
 /// How many calls the state of `probe-policy` has counted.

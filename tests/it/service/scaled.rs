@@ -268,6 +268,32 @@ async fn what_a_person_sets_for_a_fleet_for_a_time_ends_by_itself() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_time_of_what_a_person_sets_for_a_fleet_is_counted_by_no_hosts_clock() {
+    let site = Site::new().await;
+    let one = member(&site, "one").await;
+    run_together(&[&one], 4).await;
+    let bucket = site.js.get_key_value("SHOAL").await.unwrap();
+    let set = async |value: Value| bucket.put("workers.shoal", value.to_string().into()).await.unwrap();
+    // The host that was asked is an hour behind, or in the next century.
+    set(json!({ "count": 6, "for-ms": 3_600_000, "until-ms": 1_000 })).await;
+    run_together(&[&one], 6).await;
+    eventually("it is counted", async || {
+        let lease = bucket.get("leader.shoal").await.unwrap().unwrap_or_default();
+        serde_json::from_slice::<Value>(&lease).unwrap()["set"]["for-ms"] == 3_600_000
+    })
+    .await;
+    assert_eq!(status(&one.address().await).await["workers"]["set"]["count"], 6);
+    // The next leader goes on counting.
+    let two = member(&site, "two").await;
+    one.stop().await;
+    run_together(&[&two], 6).await;
+    set(json!({ "count": 5, "for-ms": 2_000, "until-ms": 5_000_000_000_000_u64 })).await;
+    run_together(&[&two], 5).await;
+    run_together(&[&two], 4).await;
+    eventually("it is taken away", async || bucket.get("workers.shoal").await.unwrap().is_none()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_workload_is_paused_and_resumed_by_its_host() {
     let site = Site::new().await;
     if !site.client.is_server_compatible(2, 11, 0) {

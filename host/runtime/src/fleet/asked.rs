@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
-use super::entries::{SetWorkers, text, verdict_key, workers_key};
+use super::entries::{text, verdict_key, workers_key};
 use super::host::Fleet;
+use super::set_workers::SetWorkers;
 use crate::clock::time_of_day;
 use crate::digest::Digest;
 use crate::duration::{millis, unix_millis};
@@ -41,17 +42,18 @@ impl Fleet {
         count: u32,
         last: Option<Duration>,
     ) -> Result<SetWorkers, NotDone> {
-        let until_ms = last.map(|last| unix_millis(time_of_day()).saturating_add(millis(last)));
-        let set = SetWorkers { count, until_ms };
-        self.bucket.put(&workers_key(workload), text(&set).into(), None).await?;
+        let for_ms = last.map(millis);
+        let until_ms = for_ms.map(|for_ms| unix_millis(time_of_day()).saturating_add(for_ms));
+        let set = SetWorkers { count, for_ms, until_ms };
+        let revision = self.bucket.put(&workers_key(workload), text(&set).into(), None).await?;
         // The watch brings it too; who looks at once is to see it.
-        self.view.lock().note_set_workers(workload, Some(set));
+        self.view.lock().note_set_workers(workload, Some((revision, set)));
         Ok(set)
     }
 
     /// The policy decides again.
     pub(crate) async fn free_workers(&self, workload: &str) -> Result<(), NotDone> {
-        self.bucket.delete(&workers_key(workload)).await?;
+        self.bucket.delete(&workers_key(workload), None).await?;
         self.view.lock().note_set_workers(workload, None);
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! What stands in the bucket: `host.<id>`, `leader.<workload>`, `plan.<workload>`, `settings.<workload>`, and what
-//! people have asked for, `workers.<workload>` and `verdict.<workload>`; each a JSON object; and `figures.<id>`, which
-//! is in [`figures`](super::figures). A reader ignores members that it does not know, for a fleet runs two versions
-//! while it is upgraded.
+//! people have asked for, `workers.<workload>`, which is in [`set_workers`](super::set_workers), and
+//! `verdict.<workload>`; each a JSON object; and `figures.<id>`, which is in [`figures`](super::figures). A reader
+//! ignores members that it does not know, for a fleet runs two versions while it is upgraded.
 
 use std::collections::BTreeMap;
 
@@ -11,6 +11,7 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::limits::{Divided, Follows, Parts};
+use super::set_workers::SetTime;
 use crate::config::Fingerprints;
 use crate::delivery::counters::Work;
 use crate::rollout::together::entries::{FleetRollout, HostGenerations, RolloutPlan};
@@ -107,6 +108,9 @@ pub(crate) struct Lease {
     pub(crate) fold: Option<Fold>,
     /// What was observed so far.
     pub(crate) watched: Watched,
+    /// How much is over of the time of workers that a person has set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) set: Option<SetTime>,
     /// What is known of new generations of the handler.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) rollout: Option<FleetRollout>,
@@ -172,17 +176,6 @@ pub(crate) struct Plan {
     pub(crate) limit: Option<Parts>,
 }
 
-/// `workers.<workload>`: how many workers all hosts together are to run in place of what the policy says. Written by
-/// the host that a person has asked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub(crate) struct SetWorkers {
-    pub(crate) count: u32,
-    /// Until when, in milliseconds since the Unix epoch; without it until somebody ends it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) until_ms: Option<u64>,
-}
-
 /// `settings.<workload>`: what the settings of the leader come to, so that others can tell theirs from them. Written by
 /// each new leader.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -191,13 +184,6 @@ pub(crate) struct Settings {
     pub(crate) holder: HostId,
     /// The beginning of a digest of each setting, by its key.
     pub(crate) keys: Fingerprints,
-}
-
-impl SetWorkers {
-    /// Whether its time is over, at this time in milliseconds since the Unix epoch.
-    pub(crate) fn is_over(&self, now_ms: u64) -> bool {
-        self.until_ms.is_some_and(|until| until <= now_ms)
-    }
 }
 
 impl Settings {

@@ -10,13 +10,12 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
-use super::entries::{HostEntry, HostId, Plan, Report, SetWorkers, figures_key, host_key, text};
+use super::entries::{HostEntry, HostId, Plan, Report, figures_key, host_key, text};
 use super::figures::{Figures, Written};
 use super::limits::Follows;
+use super::set_workers::SetWorkers;
 use super::view::{News, View, Watching};
-use crate::clock::time_of_day;
 use crate::config::Fingerprints;
-use crate::duration::unix_millis;
 use crate::ports::{FleetBucket, KeyChange, KeyChanges, KvError, KvFuture};
 use crate::rollout::together::entries::HostGenerations;
 
@@ -149,8 +148,8 @@ impl Fleet {
         let (figures, entry) = (figures_key(&id), host_key(&id));
         let farewell = async {
             // Whoever removes what this leaves removes what came before the last of it.
-            let told = self.bucket.delete(&figures).await;
-            self.bucket.delete(&entry).await.and(told)
+            let told = self.bucket.delete(&figures, None).await;
+            self.bucket.delete(&entry, None).await.and(told)
         };
         match timeout(FAREWELL, farewell).await {
             Ok(Ok(())) => {}
@@ -415,7 +414,7 @@ impl Fleet {
         let leader = self.workplaces.lock().get(workload).and_then(|of| of.leader.lock().clone());
         let view = self.view.lock();
         let differ = self.own_settings(workload).map(|own| view.differ(workload, &own)).unwrap_or_default();
-        let set = view.set_workers(workload).filter(|set| !set.is_over(unix_millis(time_of_day())));
+        let set = view.set_workers(workload).map(|(_, set)| set);
         Seen { plan: view.plan(workload).cloned(), leader, host: view.me().id.clone(), differ, set }
     }
 }

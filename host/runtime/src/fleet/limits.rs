@@ -116,6 +116,13 @@ pub(crate) fn wanted(of: u32, shares: &Shares, parks: &str) -> Shares {
     parts
 }
 
+/// The part of a host that nobody gives one: so many hosts together use no more than the whole, but each at least one
+/// of so many parts.
+pub(crate) fn alone(of: u32, hosts: usize) -> u32 {
+    let hosts = u32::try_from(hosts).unwrap_or(u32::MAX).max(1);
+    (of / hosts).max(1).min(of)
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -155,6 +162,12 @@ mod tests {
         assert_eq!(wanted(5, &named(&[("a", 0), ("b", 0)]), "b"), named(&[("a", 0), ("b", 5)]));
         assert_eq!(wanted(5, &named(&[("a", 0), ("b", 0)]), ""), named(&[("a", 2), ("b", 3)]));
         assert!(wanted(5, &Shares::new(), "").is_empty());
+    }
+
+    #[test]
+    fn hosts_that_nobody_gives_a_part_have_the_whole_together_at_most_or_one_each() {
+        assert_eq!([(8, 2), (9, 2), (10_000, 50)].map(|(of, hosts)| alone(of, hosts)), [4, 4, 200]);
+        assert_eq!([(4, 50), (1, 1), (3, 0), (0, 5)].map(|(of, hosts)| alone(of, hosts)), [1, 1, 3, 0]);
     }
 
     /// A host as it is: what it uses, and of which plan.

@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
-use super::entries::{Lease, Plan, SetWorkers, Settings, lease_key, plan_key, read, settings_key, text, workers_key};
-use super::host::{Fleet, GenerationsReporter, Reporter, Workplace, answered};
-use super::limits::Parts;
+use super::entries::{Lease, Plan, Settings, lease_key, plan_key, read, settings_key, text, workers_key};
+use super::host::{BEAT, Fleet, GenerationsReporter, Reporter, Workplace, answered};
 use super::seat::{Decided, Next, Seat, Written};
+use super::set_workers::{SetTime, SetWorkers};
 use super::totals::{Together, Totals};
+use super::view::part::{BucketState, UNLED};
 use crate::config::RolloutConfig;
 use crate::ports::KvError;
 use crate::rollout::together::decide::{self, Moment};
@@ -36,6 +37,8 @@ pub(crate) struct Member {
     differ: Vec<String>,
     /// Why the lease or the plan cannot be read or written.
     problem: Option<String>,
+    /// Since when the bucket cannot be used.
+    cut_off: Option<Instant>,
 }
 
 /// What came of a decision.
@@ -75,6 +78,7 @@ impl Member {
             told_term: 0,
             differ: Vec::new(),
             problem: None,
+            cut_off: None,
         }
     }
 
@@ -114,19 +118,15 @@ impl Member {
         self.problem().is_some() || self.fleet.view.lock().parks(&self.workload)
     }
 
-    /// Lets this host have its part of the limits: so many of so many parts, or all of them where they are not divided.
-    /// A host that has seen no plan has none, unless it cannot use the bucket: then nobody could give it one.
-    pub(crate) fn divide(&self, to: impl FnOnce(Option<(u32, u32)>)) {
-        let is_cut_off = self.problem().is_some();
+    /// Lets this host have its part of the limits, which have so many: so many of these, or all of them where they are
+    /// not divided. A host that has seen no plan has none, unless it cannot use the bucket: then nobody could give it
+    /// one.
+    pub(crate) fn divide(&mut self, of: u32, to: impl FnOnce(Option<(u32, u32)>)) {
+        let bucket = self.bucket();
         let (part, by) = {
             let view = self.fleet.view.lock();
-            match view.plan(&self.workload) {
-                Some(plan) => {
-                    let part = |parts: &Parts| (parts.hosts.get(&view.me().id).copied().unwrap_or(0), parts.of);
-                    (plan.limit.as_ref().map(part), (plan.lineage.clone(), plan.epoch))
-                }
-                None => ((!is_cut_off).then_some((0, 1)), (String::new(), 0)),
-            }
+            let plan = view.plan(&self.workload).map(|plan| (plan.lineage.clone(), plan.epoch));
+            (view.part(&self.workload, of, bucket), plan.unwrap_or_default())
         };
         to(part);
         let mut limited_by = self.workplace.limited_by.lock();
@@ -134,6 +134,17 @@ impl Member {
             *limited_by = by;
             self.fleet.news.notify_one();
         }
+    }
+
+    /// Whether this host can use the bucket. Without it there are no entries to count, so this is the host's own time.
+    fn bucket(&mut self) -> BucketState {
+        if self.problem().is_none() {
+            self.cut_off = None;
+            return BucketState::Usable;
+        }
+        let since = *self.cut_off.get_or_insert_with(Instant::now);
+        let beats = since.elapsed().as_millis() / BEAT.as_millis();
+        if beats >= UNLED as u128 { BucketState::Lost } else { BucketState::Unusable }
     }
 
     /// How many hosts have a part in the plan.
@@ -178,22 +189,28 @@ impl Member {
         Some(Step::new(rollout, &hosts, rules.share))
     }
 
-    /// How many workers a person has set for all hosts, if that holds at this time, in milliseconds since the Unix
-    /// epoch.
-    pub(crate) fn set_workers(&self, now_ms: u64) -> Option<SetWorkers> {
-        self.fleet.view.lock().set_workers(&self.workload).filter(|set| !set.is_over(now_ms))
+    /// How much is over of the time of workers that a person has set for all hosts.
+    pub(crate) fn set_time(&self, at: Moment) -> Option<SetTime> {
+        let before = self.lease().and_then(|lease| lease.set);
+        SetTime::next(before, self.fleet.view.lock().set_workers(&self.workload), at.elapsed_ms, at.now_ms)
+    }
+
+    /// How many workers a person has set for all hosts, while that holds.
+    pub(crate) fn set_workers(&self, at: Moment) -> Option<SetWorkers> {
+        let is_over = self.set_time(at).is_some_and(|time| time.is_over(at.elapsed_ms));
+        let (_, set) = self.fleet.view.lock().set_workers(&self.workload)?;
+        (!is_over).then_some(set)
     }
 
     /// Takes away what a person has set, where its time is over. Returns whether that was so.
-    pub(crate) async fn end_set_workers(&self, now_ms: u64) -> bool {
-        let set = self.fleet.view.lock().set_workers(&self.workload);
-        if set.is_none_or(|set| !set.is_over(now_ms)) {
+    pub(crate) async fn end_set_workers(&self, at: Moment) -> bool {
+        let Some(SetTime { revision, .. }) = self.set_time(at).filter(|time| time.is_over(at.elapsed_ms)) else {
             return false;
-        }
-        // If that is not possible it is tried again, and counts no more anyhow.
-        let ended = self.fleet.bucket.delete(&workers_key(&self.workload)).await.is_ok();
+        };
+        // If that is not possible it is tried again, and counts no more anyhow. What a person has set meanwhile stays.
+        let ended = self.fleet.bucket.delete(&workers_key(&self.workload), Some(revision)).await.is_ok();
         if ended {
-            self.fleet.view.lock().note_set_workers(&self.workload, None);
+            self.fleet.view.lock().note_ended(&self.workload, revision);
         }
         ended
     }

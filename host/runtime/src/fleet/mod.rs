@@ -19,6 +19,7 @@ pub(crate) mod member;
 #[cfg(test)]
 mod model_test;
 pub(crate) mod seat;
+pub(crate) mod set_workers;
 pub(crate) mod shares;
 pub(crate) mod totals;
 pub(crate) mod view;

@@ -7,6 +7,7 @@
 
 use super::entries::{Fold, HostId, Lease, Plan, Shares, Watched};
 use super::limits::{Divided, divide, wanted};
+use super::set_workers::SetTime;
 use super::shares::shares;
 use super::view::{LOST, View};
 use crate::rollout::together::entries::{FleetRollout, RolloutPlan};
@@ -58,6 +59,8 @@ pub(crate) struct Decided {
     pub(crate) fold: Option<Fold>,
     /// What was observed so far.
     pub(crate) watched: Watched,
+    /// How much is over of the time of workers that a person has set.
+    pub(crate) set: Option<SetTime>,
     /// What becomes of a new generation of the handler, where such are tried by a share of the workers.
     pub(crate) rollout: Option<Step>,
     /// Workers that run here now: a message may have just started one, which no entry tells yet.
@@ -205,7 +208,7 @@ impl Seat {
     fn first(&mut self, view: &View) -> Lease {
         self.begun += 1;
         let (plan, held) = (view.plan(&self.workload), self.held.take());
-        let Lease { fold, watched, rollout, told, .. } = held.unwrap_or_default();
+        let Lease { fold, watched, set, rollout, told, .. } = held.unwrap_or_default();
         Lease {
             lineage: format!("{}-{}", view.me().boot, self.begun),
             holder: view.me().clone(),
@@ -217,6 +220,7 @@ impl Seat {
             limit: None,
             fold,
             watched,
+            set,
             rollout,
             told,
         }
@@ -259,7 +263,7 @@ impl Seat {
     /// has changed, or where this host does not lead.
     pub(crate) fn decided(&self, decided: Decided, view: &View) -> Option<(Lease, u64)> {
         let Stand::Leading { lease, revision } = &self.stand else { return None };
-        let Decided { desired, fold, watched, running, parts, rollout } = decided;
+        let Decided { desired, fold, watched, set, running, parts, rollout } = decided;
         let mut candidates = view.candidates(&self.workload);
         let here = candidates.iter_mut().find(|host| host.id == view.me().id);
         here.into_iter().for_each(|host| host.running = host.running.max(running));
@@ -282,11 +286,14 @@ impl Seat {
             == (&lease.shares, lease.desired, &lease.parks, lease.apart, &lease.told);
         let same = same_plan && same_limit;
         let same_fold = fold.as_ref().map(Fold::same) == lease.fold.as_ref().map(Fold::same);
-        if same && same_fold && rollout == lease.rollout && view.entries_since(*revision) < RENEW {
+        let same_asked = rollout == lease.rollout && set == lease.set;
+        if same && same_fold && same_asked && view.entries_since(*revision) < RENEW {
             return None;
         }
         let epoch = if same { lease.epoch } else { lease.epoch + 1 };
-        let made = Lease { epoch, desired, shares, parks, apart, limit, fold, watched, rollout, told, ..lease.clone() };
+        let (lineage, holder) = (lease.lineage.clone(), lease.holder.clone());
+        let made =
+            Lease { lineage, holder, epoch, desired, shares, parks, apart, limit, fold, watched, set, rollout, told };
         Some((made, *revision))
     }
 

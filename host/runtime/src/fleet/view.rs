@@ -3,13 +3,16 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use super::entries::{HostEntry, HostId, Plan, Report, SetWorkers, Settings, host_key, read};
+use super::entries::{HostEntry, HostId, Plan, Report, Settings, host_key, read};
 use super::figures::Figures;
 use super::limits::Taker;
+use super::set_workers::SetWorkers;
 use super::shares::Candidate;
 use crate::config::Fingerprints;
 use crate::rollout::together::decide::HostSeen;
 use crate::rollout::together::entries::Verdict;
+
+pub(crate) mod part;
 
 /// Entries of its own that a host writes and sees without a sign of the leader, until it takes the lease over.
 pub(crate) const LOST: usize = 3;
@@ -78,8 +81,8 @@ pub(crate) struct View {
     left: BTreeMap<String, u64>,
     plans: BTreeMap<String, (u64, Plan)>,
     settings: BTreeMap<String, Settings>,
-    /// The workers that people have set.
-    set: BTreeMap<String, SetWorkers>,
+    /// The workers that people have set, with the revision.
+    set: BTreeMap<String, (u64, SetWorkers)>,
     /// What people have decided about trials of new generations.
     verdicts: BTreeMap<String, Verdict>,
     /// Whether another process writes this host's entry.
@@ -136,7 +139,8 @@ impl View {
                 Ok(News::None)
             }
             (Some(("workers", workload)), value) => {
-                note(&mut self.set, workload, value.map(|value| read(key, value)).transpose()?);
+                let set = value.map(|value| read(key, value)).transpose()?;
+                note(&mut self.set, workload, set.map(|set| (revision, set)));
                 Ok(News::Asked(workload.to_owned()))
             }
             (Some(("verdict", workload)), value) => {
@@ -319,14 +323,21 @@ impl View {
         settings.map_or_else(Vec::new, |(settings, _)| settings.differ(own))
     }
 
-    /// The workers of a workload that a person has set, whether or not their time is over.
-    pub(crate) fn set_workers(&self, workload: &str) -> Option<SetWorkers> {
+    /// The workers of a workload that a person has set, whether or not their time is over, and their revision.
+    pub(crate) fn set_workers(&self, workload: &str) -> Option<(u64, SetWorkers)> {
         self.set.get(workload).copied()
     }
 
-    /// This host has set them, or taken them away, though the watch has not said so yet.
-    pub(crate) fn note_set_workers(&mut self, workload: &str, set: Option<SetWorkers>) {
+    /// This host has set them, with this revision, or taken them away, though the watch has not said so yet.
+    pub(crate) fn note_set_workers(&mut self, workload: &str, set: Option<(u64, SetWorkers)>) {
         note(&mut self.set, workload, set);
+    }
+
+    /// What was set with this revision is taken away. What was set since stays.
+    pub(crate) fn note_ended(&mut self, workload: &str, revision: u64) {
+        if self.set.get(workload).is_some_and(|(of, _)| *of == revision) {
+            self.set.remove(workload);
+        }
     }
 
     /// What a person has decided about a trial of a workload.

@@ -30,10 +30,10 @@ pub(crate) trait FleetBucket: Send + Sync {
     /// Writes a key, if its revision is the expected one; gives the new revision.
     fn put<'a>(&'a self, key: &'a str, value: Bytes, expected: Option<u64>) -> KvFuture<'a, u64>;
 
-    /// Deletes a key, whether it is there or not.
-    fn delete<'a>(&'a self, key: &'a str) -> KvFuture<'a, ()>;
+    /// Deletes a key, whether it is there or not, if its revision is the expected one. Watches are told.
+    fn delete<'a>(&'a self, key: &'a str, expected: Option<u64>) -> KvFuture<'a, ()>;
 
-    /// Removes what there is of a key up to this revision, so that nothing of it is left.
+    /// Removes what there is of a key up to this revision, so that nothing of it is left. Watches are not told.
     fn forget<'a>(&'a self, key: &'a str, until: u64) -> KvFuture<'a, ()>;
 
     /// The last version of each of these keys, in their order, and then each change.

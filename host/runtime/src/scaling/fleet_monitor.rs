@@ -160,13 +160,13 @@ impl<P: Policies, S: Source> FleetMonitor<P, S> {
     }
 
     /// Runs as many workers as are this host's share. The last one stays while deliveries wait here.
-    fn follow(&self, woken: bool) {
+    fn follow(&mut self, woken: bool) {
         let share = self.member.share().unwrap_or(0);
         let needed = woken || (self.monitor.waiting)();
         let count = carried_out(share, (0, u32::MAX), self.monitor.desired.get(), needed);
         (self.park)(self.member.parks());
         if let Some(starts) = &self.monitor.starts {
-            self.member.divide(|part| starts.divide(part));
+            self.member.divide(starts.parts().unwrap_or(1), |part| starts.divide(part));
         }
         let leader = self.member.leader();
         let reason = match (&self.lead, leader) {
@@ -209,7 +209,7 @@ impl<P: Policies, S: Source> FleetMonitor<P, S> {
 
     /// Reads the signals, asks the policy for all hosts, and writes the plan.
     async fn decide(&mut self, woken: bool) {
-        if self.member.end_set_workers(unix_millis(time_of_day())).await {
+        if self.member.end_set_workers(self.moment()).await {
             tell_over(&self.monitor.workload);
         }
         let together = self.member.together();
@@ -290,7 +290,7 @@ impl<P: Policies, S: Source> FleetMonitor<P, S> {
 
     /// What a person has set for all hosts.
     fn set_workers(&self) -> Option<SetCount> {
-        let set = self.member.set_workers(unix_millis(time_of_day()))?;
+        let set = self.member.set_workers(self.moment())?;
         Some(SetCount::of(set.count, set.until_ms))
     }
 
@@ -321,12 +321,18 @@ impl<P: Policies, S: Source> FleetMonitor<P, S> {
             decisions,
         });
         let watched = self.lead.as_ref().map(|lead| lead.watched(now_ms)).unwrap_or_default();
-        let at = Moment { elapsed_ms: watched.elapsed_ms, now_ms: unix_millis(time_of_day()) };
+        let at = Moment { elapsed_ms: watched.elapsed_ms, ..self.moment() };
         let rollout = self.rollout.as_ref().and_then(|rules| self.member.rollout(rules, at));
         // Without a policy what the one before has left is kept for the next leader.
         let running = self.monitor.workers.running();
         let parts = self.monitor.starts.as_ref().and_then(|starts| starts.parts());
-        Decided { desired, fold: fold.or_else(|| before.cloned()), watched, running, parts, rollout }
+        let set = self.member.set_time(at);
+        Decided { desired, fold: fold.or_else(|| before.cloned()), watched, set, running, parts, rollout }
+    }
+
+    fn moment(&self) -> Moment {
+        let elapsed = self.lead.as_ref().map(Lead::elapsed).unwrap_or_default();
+        Moment { elapsed_ms: millis(elapsed), now_ms: unix_millis(time_of_day()) }
     }
 }
 

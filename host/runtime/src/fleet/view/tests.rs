@@ -1,5 +1,6 @@
 //! What a watch brings, and what a host makes of it.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+use super::part::{BucketState, UNLED};
 use super::*;
 use crate::fleet::entries::{Shares, text};
 
@@ -153,6 +154,56 @@ fn the_leader_keeps_the_pull_itself_unless_it_cannot_run_a_worker() {
         view.saw("host.a", revision + 1, Some(&with_room("a-1", rooms[0]))).unwrap();
         assert_eq!(view.parker("w"), expected, "{rooms:?}");
     }
+}
+
+#[test]
+fn a_host_without_a_part_of_the_limits_has_a_small_one_while_nobody_can_give_it_one() {
+    use BucketState::{Lost, Unusable, Usable};
+    let mut view = View::new(id("a"));
+    view.begin(Watching::Some(["a".to_owned(), "b".to_owned()].into()));
+    // There is no plan, and nobody who could make one.
+    let none = |view: &View| [Usable, Unusable, Lost].map(|bucket| view.part("w", 8, bucket));
+    for revision in 1..=UNLED as u64 {
+        assert_eq!(none(&view), [Some((0, 8)), None, None], "{revision}");
+        view.saw("host.a", revision, Some(&entry("a-1", false))).unwrap();
+    }
+    assert_eq!(none(&view), [Some((1, 8)), None, None]);
+    assert_eq!(view.part("w", 10_000, Usable), Some((100, 10_000)));
+    // The leader has all, and is killed, or the bucket is gone, and perhaps the leader.
+    let plan = |epoch, holder: HostId, part| {
+        let hosts = [("a".to_owned(), part), ("b".to_owned(), 9 - part)].into();
+        let limit = Some(crate::fleet::limits::Parts { of: 9, hosts });
+        text(&Plan { holder, epoch, parks: "b".to_owned(), limit, ..Plan::default() })
+    };
+    view.saw("plan.w", 100, Some(&plan(1, id("b"), 0))).unwrap();
+    for revision in 101..101 + UNLED as u64 {
+        assert_eq!(none(&view), [Some((0, 9)), Some((0, 9)), Some((4, 9))], "{revision}");
+        view.saw("host.a", revision, Some(&entry("a-1", false))).unwrap();
+    }
+    assert_eq!(none(&view), [Some((4, 9)); 3]);
+    // One that has a part keeps it.
+    view.saw("plan.w", 200, Some(&plan(2, HostId::default(), 2))).unwrap();
+    assert_eq!(none(&view), [Some((2, 9)); 3]);
+    // Nobody leads any more.
+    view.saw("plan.w", 300, Some(&plan(3, HostId::default(), 0))).unwrap();
+    for revision in 301..301 + UNLED as u64 {
+        assert_eq!(view.part("w", 8, Usable), Some((0, 9)), "{revision}");
+        view.saw("host.a", revision, Some(&entry("a-1", false))).unwrap();
+    }
+    assert_eq!(view.part("w", 8, Usable), Some((4, 9)));
+}
+
+#[test]
+fn what_a_person_has_set_meanwhile_stays_when_what_was_set_before_is_over() {
+    let mut view = view();
+    let set = |count| SetWorkers { count, for_ms: Some(1), until_ms: None };
+    for (revision, count) in [(4, 3), (9, 5)] {
+        view.saw("workers.w", revision, Some(&text(&set(count)))).unwrap();
+    }
+    view.note_ended("w", 4);
+    assert_eq!(view.set_workers("w"), Some((9, set(5))));
+    view.note_ended("w", 9);
+    assert_eq!(view.set_workers("w"), None);
 }
 
 #[test]

@@ -147,8 +147,8 @@ impl FleetBucket for Bucket {
         Box::pin(async move { self.told(self.requests.set(&self.name, key, value, expected).await) })
     }
 
-    fn delete<'a>(&'a self, key: &'a str) -> KvFuture<'a, ()> {
-        Box::pin(async move { self.told(self.requests.remove(&self.name, key).await) })
+    fn delete<'a>(&'a self, key: &'a str, expected: Option<u64>) -> KvFuture<'a, ()> {
+        Box::pin(async move { self.told(self.requests.remove(&self.name, key, expected).await) })
     }
 
     fn forget<'a>(&'a self, key: &'a str, until: u64) -> KvFuture<'a, ()> {

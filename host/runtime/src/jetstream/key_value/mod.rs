@@ -89,16 +89,12 @@ impl KeyRequests {
 
     /// Writes a key of a bucket, if its revision is the expected one.
     async fn set(&self, bucket: &str, key: &str, value: Bytes, expected: Option<u64>) -> Result<u64, KvError> {
-        let mut headers = HeaderMap::new();
-        if let Some(revision) = expected {
-            headers.insert("Nats-Expected-Last-Subject-Sequence", revision.to_string());
-        }
-        self.write(bucket, key, headers, value).await
+        self.write(bucket, key, if_last(expected), value).await
     }
 
-    /// Deletes a key of a bucket.
-    async fn remove(&self, bucket: &str, key: &str) -> Result<(), KvError> {
-        let mut headers = HeaderMap::new();
+    /// Deletes a key of a bucket, if its revision is the expected one.
+    async fn remove(&self, bucket: &str, key: &str, expected: Option<u64>) -> Result<(), KvError> {
+        let mut headers = if_last(expected);
         headers.insert(OPERATION, "DEL");
         self.write(bucket, key, headers, Bytes::new()).await.map(drop)
     }
@@ -125,6 +121,15 @@ impl KeyRequests {
     }
 }
 
+/// Headers of what is written only where the revision of its key is this.
+fn if_last(revision: Option<u64>) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    if let Some(revision) = revision {
+        headers.insert("Nats-Expected-Last-Subject-Sequence", revision.to_string());
+    }
+    headers
+}
+
 impl From<EffectError> for KvError {
     fn from(error: EffectError) -> Self {
         match error {
@@ -145,7 +150,7 @@ impl KeyValue for Buckets {
     }
 
     fn delete<'a>(&'a self, bucket: &'a str, key: &'a str) -> KvFuture<'a, ()> {
-        Box::pin(async move { self.noted(self.requests.remove(bucket, key).await) })
+        Box::pin(async move { self.noted(self.requests.remove(bucket, key, None).await) })
     }
 
     fn keys<'a>(&'a self, bucket: &'a str, prefixes: &'a [&'a str], from: u64) -> KvFuture<'a, KvPage> {

@@ -51,8 +51,9 @@ pub(crate) fn next(
         return Some(now);
     }
     let files = Files::of(hosts);
-    now.rejected = now.rejected.filter(|rejected| files.has(rejected));
-    now.passed.retain(|passed, _| files.has(passed));
+    let late = now.late_now(hosts);
+    now.rejected = now.rejected.filter(|rejected| late.values().any(|file| file == rejected));
+    now.passed.retain(|passed, _| late.values().any(|file| file == passed));
     now.keep_one_in_use(hosts, &files, at);
     now.follow_the_files(rules, hosts, &files, at);
     now.obey(person, hosts, at);
@@ -60,6 +61,7 @@ pub(crate) fn next(
     let wanted = now.tried.as_ref().map_or(&now.stable, |tried| &tried.generation);
     let without = hosts.iter().filter(|host| !host.generations.holds(wanted)).map(|host| host.id.to_owned());
     now.without = without.collect();
+    now.late = now.late_now(hosts);
     Some(now)
 }
 
@@ -97,10 +99,21 @@ impl FleetRollout {
             tried: None,
             rejected: None,
             passed: BTreeMap::new(),
+            late: BTreeMap::new(),
             last: None,
             ended: Default::default(),
             without: Vec::new(),
         }
+    }
+
+    /// Hosts whose file has a generation that was rejected or passed. One that is not there now may come back with it.
+    fn late_now(&self, hosts: &[HostSeen<'_>]) -> BTreeMap<String, Digest> {
+        let is_old = |file: &Digest| self.rejected.as_ref() == Some(file) || self.passed.contains_key(file);
+        let there: BTreeMap<&str, &Digest> = hosts.iter().map(|host| (host.id, &host.generations.file)).collect();
+        let away = self.late.iter().filter(|(id, _)| !there.contains_key(id.as_str()));
+        let away = away.map(|(id, file)| (id.as_str(), file)).filter(|(_, file)| is_old(file)).take(KEPT);
+        let late = there.iter().map(|(id, file)| (*id, *file)).filter(|(_, file)| is_old(file)).chain(away);
+        late.map(|(id, file)| (id.to_owned(), file.clone())).collect()
     }
 
     /// Where no host has the generation in use any more, another is.
@@ -137,8 +150,8 @@ impl FleetRollout {
         // One that was there before and that all have: somebody has put it back.
         let Some(new) = new.or(files.only().filter(|file| !is_old(file))) else { return };
         self.end(Ending::Replaced, "its file has changed again", false, at);
-        let others = tried.into_iter().chain(self.rejected.take()).filter(|old| files.has(old));
-        self.passed.extend(others.map(|old| (old, false)));
+        // What no host's file has, also of those that are away, is left out with the next decision.
+        self.passed.extend(tried.into_iter().chain(self.rejected.take()).map(|old| (old, false)));
         self.passed.remove(new);
         // Anybody who may write a verdict may have written the number.
         self.number = self.number.wrapping_add(1);

@@ -47,6 +47,9 @@ pub(crate) struct FleetRollout {
     pub(crate) rejected: Option<Digest>,
     /// Others that were in use (`true`) or only tried before, and that files of hosts still have: these hosts are late.
     pub(crate) passed: BTreeMap<Digest, bool>,
+    /// Hosts whose file has one of these. A host that is gone counts with the file that it had last.
+    #[serde(default)]
+    pub(crate) late: BTreeMap<String, Digest>,
     /// How the last trial ended.
     pub(crate) last: Option<EndedTrial>,
     /// How many ended so, in the order of [`Ending::ALL`].

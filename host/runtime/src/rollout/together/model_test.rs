@@ -188,6 +188,36 @@ fn one_that_fails_is_rolled_back_for_all_and_not_tried_again_until_the_file_chan
 }
 
 #[test]
+fn one_that_was_rolled_back_is_not_tried_again_when_the_host_that_has_its_file_comes_back() {
+    let mut fleet = ten();
+    for _ in 0..100 {
+        fleet.work(50, (5, 0));
+        fleet.decide();
+    }
+    assert_eq!(fleet.last(), ("b", Ending::RolledBack));
+    (0..9).for_each(|n| fleet.host(n).gets("a"));
+    fleet.decide();
+    for (third, tried, number) in [("a", None, 1), ("c", Some("c"), 2)] {
+        fleet.host(9).there = false;
+        fleet.decide();
+        (0..9).for_each(|n| fleet.host(n).gets(third));
+        fleet.decide();
+        *fleet.host(9) = Host::new(number as u32, "b");
+        (0..3).for_each(|_| fleet.decide());
+        assert_eq!((fleet.tried(), fleet.now().number), (tried, number));
+    }
+    // It is kept for hosts that are known, and no others.
+    assert_eq!(fleet.now().late, BTreeMap::from([("h9".to_owned(), Digest::from("b"))]));
+    fleet.host(9).gets("c");
+    fleet.decide();
+    assert!(fleet.now().late.is_empty());
+    // Somebody has put it there once more.
+    fleet.host(9).gets("b");
+    (0..2).for_each(|_| fleet.decide());
+    assert_eq!((fleet.tried(), fleet.now().number), (Some("b"), 3));
+}
+
+#[test]
 fn one_that_is_fine_is_promoted_and_a_host_that_is_late_is_none_that_has_changed_its_file() {
     let mut fleet = Fleet::new(&["a"; 10], 2);
     fleet.decide();
