@@ -11,6 +11,7 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::limits::{Divided, Follows, Parts};
+use super::owners::Owners;
 use crate::config::Fingerprints;
 use crate::delivery::counters::Work;
 use crate::rollout::together::entries::{FleetRollout, HostGenerations, RolloutPlan};
@@ -103,6 +104,9 @@ pub(crate) struct Lease {
     /// How the limits of what is behind the handler are divided.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) limit: Option<Divided>,
+    /// Which partitions each host has, of a workload that has partitions; then `desired` and `shares` count those.
+    #[serde(default, skip_serializing_if = "Owners::is_empty")]
+    pub(crate) owners: Owners,
     /// What the policy's next call begins with.
     pub(crate) fold: Option<Fold>,
     /// What was observed so far.
@@ -170,6 +174,9 @@ pub(crate) struct Plan {
     /// As in the lease; without it each host has the whole limits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) limit: Option<Parts>,
+    /// As in the lease.
+    #[serde(default, skip_serializing_if = "Owners::is_empty")]
+    pub(crate) owners: Owners,
 }
 
 /// `workers.<workload>`: how many workers all hosts together are to run in place of what the policy says. Written by
@@ -222,6 +229,7 @@ impl Lease {
             parks: self.parks.clone(),
             apart: self.apart,
             limit: self.limit.as_ref().map(Divided::parts),
+            owners: self.owners.clone(),
         }
     }
 }

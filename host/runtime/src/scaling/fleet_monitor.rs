@@ -326,7 +326,7 @@ impl<P: Policies, S: Source> FleetMonitor<P, S> {
         // Without a policy what the one before has left is kept for the next leader.
         let running = self.monitor.workers.running();
         let parts = self.monitor.starts.as_ref().and_then(|starts| starts.parts());
-        Decided { desired, fold: fold.or_else(|| before.cloned()), watched, running, parts, rollout }
+        Decided { desired, fold: fold.or_else(|| before.cloned()), watched, running, parts, rollout, partitions: false }
     }
 }
 

@@ -44,8 +44,7 @@ pub(super) struct OrderState<D> {
     pub(super) ask: bool,
     /// All that waits was given back, and nothing waits any more.
     pub(super) ended: bool,
-    /// Turns that are over, for other messages. Each keeps its place: whoever waits for one has it boxed.
-    #[allow(clippy::vec_box)]
+    /// Turns that are over, for other messages.
     spare: Vec<Box<Turn<D>>>,
 }
 
