@@ -108,7 +108,7 @@ async fn talk(cli: Cli) -> ExitCode {
     let started =
         log_output::start().map_err(anyhow::Error::from).and_then(|()| log::init(&cli.log, filter, &terminal));
     let done = match started {
-        Ok(()) => command(cli.command, &terminal).await,
+        Ok(()) => Box::pin(command(cli.command, &terminal)).await,
         Err(error) => Err(error),
     };
     // The end of an answer may be written only now, and not be taken.

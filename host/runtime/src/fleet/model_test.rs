@@ -246,7 +246,8 @@ impl World {
                 let fold = Some(Fold { plugin: "p".to_owned(), generation, settings: String::new(), state, decisions });
                 let desired = MIN + seed % (MAX - MIN + 1);
                 let (watched, rollout) = (Watched::default(), of.rollout());
-                let decided = Decided { desired, fold, watched, set: None, running: 0, parts: None, rollout };
+                let decided =
+                    Decided { desired, fold, watched, set: None, running: 0, parts: None, rollout, partitions: false };
                 of.seat.decided(decided, &of.view).map(|(lease, revision)| Intent::Decide(Box::new(lease), revision))
             }
             Next::Follow | Next::Wait => None,

@@ -327,7 +327,16 @@ impl<P: Policies, S: Source> FleetMonitor<P, S> {
         let running = self.monitor.workers.running();
         let parts = self.monitor.starts.as_ref().and_then(|starts| starts.parts());
         let set = self.member.set_time(at);
-        Decided { desired, fold: fold.or_else(|| before.cloned()), watched, set, running, parts, rollout }
+        Decided {
+            desired,
+            fold: fold.or_else(|| before.cloned()),
+            watched,
+            set,
+            running,
+            parts,
+            rollout,
+            partitions: false,
+        }
     }
 
     fn moment(&self) -> Moment {
