@@ -31,6 +31,8 @@ pub(crate) struct Ledger {
     raw: bool,
     bytes: usize,
     key: Option<fn(u64) -> u64>,
+    /// Whether the key is the last token of the subject too.
+    by_subject: bool,
     first: u64,
     next: u64,
 }
@@ -67,14 +69,47 @@ impl Ledger {
         stage.stream(stage.kept("OUT", "out.>")).await?;
         stage.stream(stream::Config { duplicate_window: FORGETFUL, ..stage.kept("RAW", "raw.>") }).await?;
         stage.stream(stage.kept(name, &format!("in.{name}"))).await?;
-        Ok(Self { js: stage.js.clone(), name: name.to_owned(), raw: true, bytes: 0, key: None, first: 0, next: 0 })
+        Ok(Self {
+            js: stage.js.clone(),
+            name: name.to_owned(),
+            raw: true,
+            bytes: 0,
+            key: None,
+            by_subject: false,
+            first: 0,
+            next: 0,
+        })
+    }
+
+    /// The same with the key of each id as the last token of its subject, which the stream maps to so many partitions.
+    pub(crate) async fn open_mapped(stage: &Stage, name: &str, key: fn(u64) -> u64, partitions: u32) -> Result<Self> {
+        let source = format!("in.{name}.*");
+        let destination = format!("{{{{partition({partitions},1)}}}}.in.{name}.{{{{wildcard(1)}}}}");
+        let mapped = stage.kept(name, &source);
+        let mapped =
+            stream::Config { subject_transform: Some(stream::SubjectTransform { source, destination }), ..mapped };
+        // Made first, so that it is left as it is.
+        stage.stream(mapped).await?;
+        stage.stream(stage.kept("OUT", "out.>")).await?;
+        stage.stream(stream::Config { duplicate_window: FORGETFUL, ..stage.kept("RAW", "raw.>") }).await?;
+        let (js, name) = (stage.js.clone(), name.to_owned());
+        Ok(Self { js, name, raw: true, bytes: 0, key: Some(key), by_subject: true, first: 0, next: 0 })
     }
 
     /// The same without `RAW`, where twice the publications would be too many.
     pub(crate) async fn open_without_raw(stage: &Stage, name: &str) -> Result<Self> {
         stage.stream(stage.kept("OUT", "out.>")).await?;
         stage.stream(stage.kept(name, &format!("in.{name}"))).await?;
-        Ok(Self { js: stage.js.clone(), name: name.to_owned(), raw: false, bytes: 0, key: None, first: 0, next: 0 })
+        Ok(Self {
+            js: stage.js.clone(),
+            name: name.to_owned(),
+            raw: false,
+            bytes: 0,
+            key: None,
+            by_subject: false,
+            first: 0,
+            next: 0,
+        })
     }
 
     /// The ids that were published so far are those below.
@@ -134,7 +169,11 @@ impl Ledger {
     /// Publishes until a stream has acknowledged it. The message id keeps it from being stored twice.
     async fn store(&self, id: u64, payload: String) -> Result<()> {
         let payload = Bytes::from(payload);
-        let (subject, start) = (format!("in.{}", self.name), Instant::now());
+        let start = Instant::now();
+        let subject = match self.key.filter(|_| self.by_subject) {
+            Some(key) => format!("in.{}.{}", self.name, key(id)),
+            None => format!("in.{}", self.name),
+        };
         loop {
             let message = PublishMessage::build().payload(payload.clone());
             let message = match self.key {

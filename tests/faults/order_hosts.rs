@@ -14,7 +14,10 @@ use crate::ledger::{Ledger, read};
 use crate::row::{Form, Report, Row, row};
 use crate::stage::{Stage, work};
 
-pub(crate) const ROWS: &[Row] = &[row!(55, "hosts come and go while an order is kept", come_and_go)];
+pub(crate) const ROWS: &[Row] = &[
+    row!(55, "hosts come and go while an order is kept", come_and_go),
+    row!(76, "the same with a fleet that shares partitions", partitions_come_and_go),
+];
 
 const KEYS: u64 = 1_000;
 
@@ -45,6 +48,8 @@ struct Hosts<'a> {
     /// With the time at which each goes on.
     paused: Vec<(Host, Instant)>,
     most: usize,
+    /// Whether the workload has partitions.
+    spread: bool,
     random: Rng,
     counts: HashMap<&'static str, u64>,
 }
@@ -62,8 +67,11 @@ impl Hosts<'_> {
         Ok(())
     }
 
-    /// The one that is given the messages, if one says so.
+    /// The one that is given the messages, if one says so. Of a workload with partitions each host is given some.
     async fn working(&self) -> Option<usize> {
+        if self.spread {
+            return None;
+        }
         for (index, host) in self.running.iter().enumerate() {
             let metrics = host.read("/metrics").await.unwrap_or_default();
             if metrics.contains("tidegate_order_standby{workload=\"work\"} 0") {
@@ -114,10 +122,10 @@ impl Hosts<'_> {
     }
 }
 
-/// Where the ids of messages are in the stream.
-async fn places(js: &jetstream::Context) -> Result<HashMap<u64, usize>> {
+/// Where the ids of messages on this subject are in the stream.
+async fn places(js: &jetstream::Context, subject: &str) -> Result<HashMap<u64, usize>> {
     let mut places = HashMap::new();
-    read(js, "work", "in.work", |message| {
+    read(js, "work", subject, |message| {
         // The first line is `record out.work ID BYTES`.
         let text = std::str::from_utf8(&message.payload).unwrap_or_default();
         let id = text.lines().next().and_then(|line| line.split(' ').nth(2)).and_then(|id| id.parse().ok());
@@ -150,7 +158,6 @@ async fn overtaken(
 /// Hosts are started, stopped, killed and paused while messages of 1,000 keys come. No first effect of a key is out of
 /// order; what was with a host that was killed or stood still may have its effects twice.
 async fn come_and_go(form: Form) -> Result<Report> {
-    let mut report = Report::new();
     let stage = Stage::one().await?;
     let mut ledger = Ledger::open(&stage, "work").await?;
     ledger.keyed(key_of);
@@ -158,9 +165,35 @@ async fn come_and_go(form: Form) -> Result<Report> {
     let over = "order-key = 'header:Key'\npolicy-settings.workers = '4'\nretry.max-attempts = 1000";
     let mut config = work("work", over);
     config.insert("http".to_owned(), "127.0.0.1:0".into());
+    in_order_meanwhile(form, &stage, ledger, config, None).await
+}
+
+/// The same with hosts that are a fleet and share partitions.
+async fn partitions_come_and_go(form: Form) -> Result<Report> {
+    let stage = Stage::one().await?;
+    let count = form.pick(16, 64);
+    let ledger = Ledger::open_mapped(&stage, "work", key_of, count).await?;
+    let over =
+        format!("order-key = 'subject:3'\npartitions = {count}\nsubjects = ['in.work.*']\nretry.max-attempts = 1000");
+    let mut config = work("work", &over);
+    config.insert("http".to_owned(), "127.0.0.1:0".into());
+    config.insert("fleet".to_owned(), Table::from_iter([("bucket".to_owned(), "FLEET".into())]).into());
+    in_order_meanwhile(form, &stage, ledger, config, Some(count)).await
+}
+
+/// Has hosts come and go while messages come, and looks at the order of their effects. `partitions` is how many the
+/// workload has, if it has any.
+async fn in_order_meanwhile(
+    form: Form,
+    stage: &Stage,
+    mut ledger: Ledger,
+    config: Table,
+    partitions: Option<u32>,
+) -> Result<Report> {
+    let mut report = Report::new();
     let (most, random) = (form.hosts(4, 20), Rng::with_seed(form.seed));
-    let mut hosts =
-        Hosts { stage: &stage, config, running: Vec::new(), paused: Vec::new(), most, random, counts: HashMap::new() };
+    let (running, paused, spread, counts) = (Vec::new(), Vec::new(), partitions.is_some(), HashMap::new());
+    let mut hosts = Hosts { stage, config, running, paused, most, spread, random, counts };
     hosts.start(most).await?;
     let until = Instant::now() + form.pick(Duration::from_secs(30), Duration::from_secs(600));
     let mut deck = Vec::new();
@@ -179,13 +212,16 @@ async fn come_and_go(form: Form) -> Result<Report> {
     for (host, _) in &hosts.paused {
         host.resume()?;
     }
-    report.recovered(stage.settled("work", form.patience()).await?);
+    report.recovered(match partitions {
+        Some(count) => stage.partitions_settled("work", count, form.patience()).await?,
+        None => stage.settled("work", form.patience()).await?,
+    });
     for host in hosts.running.iter().chain(hosts.paused.iter().map(|(host, _)| host)) {
         report.must(host.is_running(), "each host that was not ended lives");
     }
     let audit = ledger.audit().await?;
     report.must(audit.dead == 0, format!("no dead letter: {:?}", audit.causes));
-    let places = places(&stage.js).await?;
+    let places = places(&stage.js, if partitions.is_some() { "*.in.work.*" } else { "in.work" }).await?;
     for of in [("OUT", "out.work"), ("RAW", "raw.work")] {
         let overtaken = overtaken(&stage.js, of, &places).await?;
         report.must(overtaken.is_none(), format!("in {} the message {overtaken:?} was overtaken in its key", of.0));

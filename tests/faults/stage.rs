@@ -204,6 +204,25 @@ impl Eye {
         self.left(name, 0, limit).await
     }
 
+    /// Awaits that nothing waits for the workers of any partition of a workload, and nothing is with them.
+    pub(crate) async fn partitions_settled(&self, name: &str, count: u32, limit: Duration) -> Result<Duration> {
+        let left = async |number: u32| {
+            let stream = self.js.get_stream_no_info(name).await.ok()?;
+            let consumer = stream.get_consumer::<pull::Config>(&format!("{name}-workers-p{number}")).await.ok()?;
+            let info = consumer.cached_info();
+            Some(info.num_pending + info.num_ack_pending as u64)
+        };
+        let settled = async || {
+            for number in 0..count {
+                if left(number).await != Some(0) {
+                    return false;
+                }
+            }
+            true
+        };
+        within(limit, &format!("all messages in {name} are settled"), settled).await
+    }
+
     /// Awaits that nothing waits for the workers of a workload, and so many messages are with them.
     pub(crate) async fn left(&self, name: &str, count: usize, limit: Duration) -> Result<Duration> {
         let what = format!("all but {count} messages in {name} are settled");

@@ -45,6 +45,7 @@ mod new;
 mod order;
 mod order_hosts;
 mod page;
+mod partitions;
 mod pause;
 mod plugin_sources;
 mod plugins_export;

@@ -109,6 +109,11 @@ impl Conditions {
         self.problems.lock().retain(|part, _| *part == Part::Run);
     }
 
+    /// It rests, and nothing of it has to flow.
+    pub(crate) fn rests(&self) {
+        self.problems.lock().clear();
+    }
+
     /// A part works. Logged if it did not before.
     pub(crate) fn clear(&self, part: Part) {
         if self.problems.lock().remove(&part).is_some() {

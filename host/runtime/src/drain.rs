@@ -68,6 +68,11 @@ impl Drain {
         }
     }
 
+    /// Whether the host is to be drained.
+    pub(crate) fn is_wanted(&self) -> bool {
+        *self.wanted.borrow()
+    }
+
     /// Waits until the host is drained, or is no more.
     pub(crate) async fn is(&self, drained: bool) {
         // The sender is this one's.

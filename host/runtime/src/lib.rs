@@ -76,6 +76,7 @@ pub mod jetstream;
 pub mod journal;
 #[cfg(test)]
 mod model_test;
+pub(crate) mod partitions;
 pub mod permissions;
 pub mod plugin;
 pub mod ports;

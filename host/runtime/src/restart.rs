@@ -22,6 +22,7 @@ use crate::drain::Drain;
 use crate::events::{Event, Observer};
 use crate::host_context::HostContext;
 use crate::jetstream::{BoundConsumer, Client};
+use crate::partitions::Partitions;
 use crate::plugin::{Directory, GuestsSeen, PendingRollouts, PluginHandlers, PluginPolicies, Wanted};
 use crate::rollout::switch::Newest;
 use crate::status::workload::WorkloadState;
@@ -40,6 +41,8 @@ pub(crate) struct Keeper {
     connections: Connections,
     turns: Semaphore,
     drain: Arc<Drain>,
+    /// Of a host of a fleet.
+    partitions: Option<Partitions>,
 }
 
 /// What a workload was told before it ended.
@@ -111,11 +114,33 @@ impl KeptWorkload {
 impl Keeper {
     pub(crate) fn new(host: Arc<HostContext>, drain: Arc<Drain>) -> Self {
         let connections = Connections::new(host.client.clone());
-        Self { host, connections, turns: Semaphore::new(TOGETHER), drain }
+        let partitions = host.fleet.clone().map(|fleet| Partitions::new(fleet, drain.clone()));
+        Self { host, connections, turns: Semaphore::new(TOGETHER), drain, partitions }
     }
 
-    /// Runs a workload until it is stopped, and begins anew each time it ends before. Its rollouts go on meanwhile.
+    /// Runs a workload until it is stopped, and begins anew each time it ends before. Of a workload with partitions,
+    /// the first one's task takes part in sharing them out among the hosts of the fleet.
     pub(crate) async fn keep(&self, kept: &KeptWorkload, stop: watch::Receiver<bool>) {
+        let (Some(partitions), Some(partition)) = (&self.partitions, &kept.state.workload.queue.partition) else {
+            return self.keep_with_rollouts(kept, stop).await;
+        };
+        kept.state.has_place(partitions.place(partition, &kept.state));
+        let share_out = Box::pin(async {
+            if !kept.state.workload.is_first() {
+                return;
+            }
+            tokio::select! {
+                // Without its plugins this host could work none.
+                () = kept.loaded() => {}
+                () = stopped(stop.clone()) => return,
+            }
+            partitions.share_out(partition, &kept.state, stopped(stop.clone())).await;
+        });
+        tokio::join!(Box::pin(self.keep_with_rollouts(kept, stop.clone())), share_out);
+    }
+
+    /// The same of one workload. Its rollouts go on meanwhile.
+    async fn keep_with_rollouts(&self, kept: &KeptWorkload, stop: watch::Receiver<bool>) {
         let Some(PendingRollouts { switch, file }) = &kept.rollouts else {
             return self.keep_running(kept, stop).await;
         };
@@ -144,7 +169,7 @@ impl Keeper {
             let problem = match once {
                 Ok(Ok(_)) if *stop.borrow() => return,
                 Ok(Ok(Told::ToStop)) => {
-                    self.rest(&stop).await;
+                    self.rest(&kept.state, &stop).await;
                     continue;
                 }
                 Ok(Ok(Told::Nothing)) => "it ended though nobody stopped it".to_owned(),
@@ -168,22 +193,38 @@ impl Keeper {
         }
     }
 
-    /// Waits until the host is not drained any more, or this is stopped.
-    async fn rest(&self, stop: &watch::Receiver<bool>) {
+    /// Waits until the host is not drained any more and has the partition, or this is stopped.
+    async fn rest(&self, state: &WorkloadState, stop: &watch::Receiver<bool>) {
         // What was settled and given back is on its way when that is told.
         self.host.client.flush().await;
+        if state.is_elsewhere() {
+            state.conditions.rests();
+        }
         let _resting = self.drain.rest();
+        let goes_on = async {
+            self.drain.is(false).await;
+            if let Some(place) = state.place() {
+                place.is_here(true).await;
+            }
+        };
         tokio::select! {
-            () = self.drain.is(false) => {}
+            () = goes_on => {}
             () = stopped(stop.clone()) => {}
         }
     }
 
-    /// Ends when this is stopped, or the host is drained.
-    async fn halted(&self, stop: &watch::Receiver<bool>) {
+    /// Ends when this is stopped, the host is drained, or the fleet gives the partition to another one.
+    async fn halted(&self, state: &WorkloadState, stop: &watch::Receiver<bool>) {
+        let elsewhere = async {
+            match state.place() {
+                Some(place) => place.is_here(false).await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             () = stopped(stop.clone()) => {}
             () = self.drain.is(true) => {}
+            () = elsewhere => tracing::debug!(workload = state.workload.name, "the partition is not this host's"),
         }
     }
 
@@ -222,8 +263,9 @@ impl Keeper {
             bound
         };
         let bound = tokio::select! {
+            biased;
+            () = self.halted(state, stop) => return Ok(Told::ToStop),
             bound = begin => bound,
-            () = self.halted(stop) => return Ok(Told::ToStop),
         };
         if let Some(buckets) = bound.buckets(&state.conditions) {
             handlers.reach(buckets);
@@ -236,7 +278,13 @@ impl Keeper {
         let parts = Parts { state: state.clone(), bound, host: self.host.clone(), handlers, policies, shadow };
         let was_told = AtomicBool::new(false);
         let halted = async {
-            self.halted(stop).await;
+            self.halted(state, stop).await;
+            if state.is_elsewhere() {
+                tracing::info!(
+                    workload = state.workload.name,
+                    "draining: the fleet gives the partition to another host"
+                );
+            }
             was_told.store(true, Relaxed);
         };
         let run = async {

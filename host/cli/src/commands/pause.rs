@@ -143,6 +143,11 @@ impl WhichArgs {
         let config = &reading.config;
         let names = || config.workloads.iter().map(|workload| workload.name.as_str());
         let Some(workload) = config.workloads.iter().find(|workload| workload.name == self.workload) else {
+            let mut partitions = config.workloads.iter().filter(|of| of.written_name() == self.workload);
+            if let Some(first) = partitions.next() {
+                let (last, name) = (partitions.next_back().unwrap_or(first), &self.workload);
+                bail!("each partition of {name} is a workload: name one, from {} to {}", first.name, last.name);
+            }
             let meant = nearest(&self.workload, names()).map(|name| format!("; did you mean {name}?"));
             let there_are = || format!("; there is {}", names().collect::<Vec<_>>().join(", "));
             bail!("the configuration has no workload {:?}{}", self.workload, meant.unwrap_or_else(there_are));

@@ -94,5 +94,6 @@ fn queue() -> Queue {
         max_ack_pending: workers.saturating_mul(batch).saturating_mul(2),
         max_waiting: workers.saturating_mul(4),
         watch_consumer: WATCH_CONSUMER.to_owned(),
+        partition: None,
     }
 }

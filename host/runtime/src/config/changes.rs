@@ -81,9 +81,10 @@ pub fn plan(old: &Reading, new: &Reading) -> ReloadPlan {
         let is_held = before.as_ref() != Some(workload) && !misfits(old, workload).is_empty();
         let (stays, from) = if is_held { (before.clone(), old) } else { (Some(workload.clone()), new) };
         running.config.workloads.extend(stays);
-        let written = from.written.workloads.get(&workload.name);
-        running.written.workloads.extend(written.map(|layer| (workload.name.clone(), layer.clone())));
-        fingerprints.extend(written.map(|layer| (workload.name.clone(), fingerprints_of(layer))));
+        let name = workload.written_name();
+        let written = from.written.workloads.get(name);
+        running.written.workloads.extend(written.map(|layer| (name.to_owned(), layer.clone())));
+        fingerprints.extend(written.map(|layer| (name.to_owned(), fingerprints_of(layer))));
         changes.extend(change(old, new, before.as_ref(), workload));
     }
     if let Some(fleet) = &mut running.config.fleet {
@@ -113,7 +114,7 @@ fn change(old: &Reading, new: &Reading, before: Option<&Workload>, workload: &Wo
 
 /// The keys of a workload that have other values.
 fn workload_keys(old: &Reading, new: &Reading, before: &Workload, workload: &Workload) -> Vec<&'static str> {
-    let keys = old.written.of_workload(&new.written, &workload.name);
+    let keys = old.written.of_workload(&new.written, workload.written_name());
     with_context(keys, before.nats != workload.nats)
 }
 

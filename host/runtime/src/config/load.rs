@@ -106,7 +106,8 @@ impl Config {
 
     /// What a person should know of all workloads together.
     pub fn warnings(&self) -> Vec<String> {
-        rings(&self.workloads)
+        let firsts = self.workloads.iter().filter(|of| of.is_first());
+        rings(&firsts.map(|of| Workload { name: of.written_name().to_owned(), ..of.clone() }).collect::<Vec<_>>())
     }
 
     /// The names of the plugins that workloads name, each once.

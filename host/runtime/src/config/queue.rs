@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::names::{self, overlap};
+use super::partitions::Partition;
 use super::reader::Reader;
 use super::scale::{PullConfig, Scale};
 use super::words::{Manage, Retention, SignalSource};
@@ -32,6 +33,9 @@ pub struct Queue {
     pub max_waiting: i64,
     /// The durable consumer of the `headers` source.
     pub watch_consumer: String,
+    /// Which part of the stream it is, where that is spread over partitions. `subjects` and `filter` are those of
+    /// publishers all the same.
+    pub partition: Option<Partition>,
 }
 
 impl Queue {
@@ -67,6 +71,16 @@ impl Queue {
             max_ack_pending: max_ack_pending(keys, scale, pull, waiting),
             max_waiting: keys.get("max-waiting"),
             watch_consumer,
+            partition: None,
+        }
+    }
+
+    /// The subjects that the consumer is limited to, as the stream has them; empty means all.
+    pub fn filters(&self) -> Vec<String> {
+        match &self.partition {
+            None => self.filter.clone(),
+            Some(partition) if self.filter.is_empty() => vec![partition.stored(">")],
+            Some(partition) => self.filter.iter().map(|subject| partition.stored(subject)).collect(),
         }
     }
 }

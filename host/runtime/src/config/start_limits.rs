@@ -95,6 +95,17 @@ impl StartLimits {
         limits
     }
 
+    /// What one of so many partitions may begin, so that all of them begin no more than this.
+    pub(super) fn part(&self, count: u32) -> Self {
+        let part = |rate: Rate| Rate { every: rate.every.saturating_mul(count), burst: (rate.burst / count).max(1) };
+        let count_of = usize::try_from(count).unwrap_or(usize::MAX);
+        Self {
+            rate: self.rate.map(part),
+            max_in_flight: self.max_in_flight.map(|most| most / count_of),
+            ..self.clone()
+        }
+    }
+
     /// Whether nothing is limited.
     pub fn is_none(&self) -> bool {
         self.rate.is_none() && self.max_in_flight.is_none() && self.breaker.is_none()

@@ -13,6 +13,7 @@ use super::limits::Limits;
 use super::names;
 use super::nats::Nats;
 use super::order::{self, Order};
+use super::partitions;
 use super::per_key::PerKey;
 use super::queue::Queue;
 use super::reader::{Reader, place};
@@ -89,6 +90,16 @@ pub struct ShadowConfig {
 }
 
 impl Workload {
+    /// The name as it is written: several partitions have one.
+    pub fn written_name(&self) -> &str {
+        self.queue.partition.as_ref().map_or(&self.name, |partition| &partition.workload)
+    }
+
+    /// Whether it is the first of the partitions of its name, or has none.
+    pub fn is_first(&self) -> bool {
+        self.queue.partition.as_ref().is_none_or(|partition| partition.number == 0)
+    }
+
     /// What a person should know, as far as the file says it.
     pub fn warnings(&self) -> Vec<String> {
         let reads = if self.queue.filter.is_empty() { &self.queue.subjects } else { &self.queue.filter };
@@ -107,6 +118,8 @@ impl Workload {
 /// A workload and where it was written, for what must hold among all of them.
 pub(super) struct WrittenWorkload {
     pub(super) workload: Workload,
+    /// How many partitions it has, and by which token of the subject, if it has any.
+    pub(super) partitions: Option<(u32, usize)>,
     name: SourcePosition,
     layer: Layer,
 }
@@ -142,6 +155,8 @@ impl WrittenWorkload {
         let batching = Batching::read(&mut keys, at_once, isolation, pull.batch, queue.ack_wait);
         concurrency::check(&mut keys, concurrency, batching.wanted, isolation, pull.batch);
         let order = Order::read(&mut keys, buffer, queue.max_ack_pending);
+        let may_create = queue.manage == Manage::Create;
+        let partitions = partitions::read(&mut keys, order.as_ref().map(|order| &order.key), may_create);
         let per_key = PerKey::read(&mut keys, queue.max_ack_pending);
         let policy_settings: Vec<_> = keys.get("policy-settings");
         let own = ConnectionLayers::of_workload(&Layer::default(), (&layer, &name.place), variables, keys.problems);
@@ -172,7 +187,7 @@ impl WrittenWorkload {
             rollout: RolloutConfig::read(&mut keys),
             paused: keys.maybe("paused"),
         };
-        Self { workload, name: name.place, layer }
+        Self { workload, partitions, name: name.place, layer }
     }
 
     /// Its name, and what its settings come to.

@@ -6,6 +6,7 @@ use super::fleet::FleetConfig;
 use super::layer::Layer;
 use super::names;
 use super::nats::Nats;
+use super::spread;
 use super::words::SignalSource;
 use super::workload::{Workload, WrittenWorkload};
 
@@ -26,11 +27,14 @@ pub(super) fn read(
     plugin_kinds(&all, problems);
     subjects(&all, problems);
     streams(&all, problems);
+    problems.extend(all.iter().flat_map(WrittenWorkload::wrong_for_partitions));
+    spread::collisions(&all, problems);
+    spread::mappings(&all, problems);
     if let Some(fleet) = fleet {
         of_a_fleet(&mut all, problems);
         fleet.fingerprints = all.iter().map(WrittenWorkload::fingerprints).collect();
     }
-    all.into_iter().map(|written| written.workload).collect()
+    all.into_iter().flat_map(WrittenWorkload::spread).collect()
 }
 
 /// A consumer belongs to one workload, and either works or watches.

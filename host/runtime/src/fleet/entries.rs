@@ -11,6 +11,7 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::limits::{Divided, Follows, Parts};
+use super::owners::Owners;
 use super::set_workers::SetTime;
 use crate::config::Fingerprints;
 use crate::delivery::counters::Work;
@@ -104,6 +105,9 @@ pub(crate) struct Lease {
     /// How the limits of what is behind the handler are divided.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) limit: Option<Divided>,
+    /// Which partitions each host has, of a workload that has partitions; then `desired` and `shares` count those.
+    #[serde(default, skip_serializing_if = "Owners::is_empty")]
+    pub(crate) owners: Owners,
     /// What the policy's next call begins with.
     pub(crate) fold: Option<Fold>,
     /// What was observed so far.
@@ -174,6 +178,9 @@ pub(crate) struct Plan {
     /// As in the lease; without it each host has the whole limits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) limit: Option<Parts>,
+    /// As in the lease.
+    #[serde(default, skip_serializing_if = "Owners::is_empty")]
+    pub(crate) owners: Owners,
 }
 
 /// `settings.<workload>`: what the settings of the leader come to, so that others can tell theirs from them. Written by
@@ -208,6 +215,7 @@ impl Lease {
             parks: self.parks.clone(),
             apart: self.apart,
             limit: self.limit.as_ref().map(Divided::parts),
+            owners: self.owners.clone(),
         }
     }
 }

@@ -59,6 +59,8 @@ pub(crate) type GenerationsReporter = Box<dyn Fn() -> Option<HostGenerations> + 
 pub(super) struct Workplace {
     pub(super) report: Reporter,
     pub(super) generations: GenerationsReporter,
+    /// Whether its workers count for the most that the host runs. Those of partitions do not.
+    pub(super) counts: bool,
     /// Wakes the workload: there is another plan, or a message has started a worker at another host.
     pub(super) changed: Notify,
     /// Whether a message has started a worker at another host since this was looked at.
@@ -254,7 +256,10 @@ impl Fleet {
         }
         if let Some(most) = self.most {
             let all = workloads.values().fold(0_u32, |all, report| all.saturating_add(report.wanted));
-            workloads.values_mut().for_each(|report| report.room = report.room.min(room(most, all, report.wanted)));
+            let counts = |name: &String| workplaces.get(name).is_some_and(|of| of.counts);
+            for (_, report) in workloads.iter_mut().filter(|(name, _)| counts(name)) {
+                report.room = report.room.min(room(most, all, report.wanted));
+            }
         }
         let apart = self.view.lock().may_write_apart(workloads.keys());
         (workloads, apart)
@@ -407,6 +412,12 @@ impl Fleet {
             Some(plan) => look(&plan.shares),
             None => look(&BTreeMap::new()),
         }
+    }
+
+    /// The partitions of a workload that this host has by the last plan; `None` if it has never seen one.
+    pub(crate) fn owned(&self, workload: &str) -> Option<BTreeSet<u32>> {
+        let view = self.view.lock();
+        Some(view.plan(workload)?.owners.get(&view.me().id).cloned().unwrap_or_default())
     }
 
     /// What can be seen of a workload.

@@ -1,5 +1,6 @@
 //! One workload of a host in its fleet: carries out what its seat decides.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
@@ -56,9 +57,25 @@ impl Member {
     /// Takes a place. `report` says what this host does for the workload, and `generations` which of its handler it
     /// has.
     pub(crate) fn join(fleet: Arc<Fleet>, workload: &str, report: Reporter, generations: GenerationsReporter) -> Self {
+        Self::make(fleet, workload, report, generations, true)
+    }
+
+    /// The same for a workload whose partitions are shared out, and not its workers.
+    pub(crate) fn of_partitions(fleet: Arc<Fleet>, workload: &str, report: Reporter) -> Self {
+        Self::make(fleet, workload, report, Box::new(|| None), false)
+    }
+
+    fn make(
+        fleet: Arc<Fleet>,
+        workload: &str,
+        report: Reporter,
+        generations: GenerationsReporter,
+        counts: bool,
+    ) -> Self {
         let workplace = Arc::new(Workplace {
             report,
             generations,
+            counts,
             changed: Notify::new(),
             woken_elsewhere: AtomicBool::new(false),
             woken_here: AtomicBool::new(false),
@@ -145,6 +162,13 @@ impl Member {
         let since = *self.cut_off.get_or_insert_with(Instant::now);
         let beats = since.elapsed().as_millis() / BEAT.as_millis();
         if beats >= UNLED as u128 { BucketState::Lost } else { BucketState::Unusable }
+    }
+
+    /// The partitions that this host has, by the plan; `None` where it has seen none and nobody can give it one, for it
+    /// cannot use the bucket.
+    pub(crate) fn partitions(&self) -> Option<BTreeSet<u32>> {
+        let planned = self.fleet.owned(&self.workload);
+        if planned.is_none() && self.problem().is_some() { None } else { Some(planned.unwrap_or_default()) }
     }
 
     /// How many hosts have a part in the plan.

@@ -7,6 +7,7 @@
 
 use super::entries::{Fold, HostId, Lease, Plan, Shares, Watched};
 use super::limits::{Divided, divide, wanted};
+use super::owners::{Owners, able, owners};
 use super::set_workers::SetTime;
 use super::shares::shares;
 use super::view::{LOST, View};
@@ -67,6 +68,8 @@ pub(crate) struct Decided {
     pub(crate) running: u32,
     /// How many parts the limits have; `None` where nothing is limited that can be divided.
     pub(crate) parts: Option<u32>,
+    /// Whether the workload has partitions; then `desired` counts those.
+    pub(crate) partitions: bool,
 }
 
 /// Where this host stands.
@@ -218,6 +221,7 @@ impl Seat {
             parks: view.me().id.clone(),
             apart: false,
             limit: None,
+            owners: plan.map(|plan| plan.owners.clone()).unwrap_or_default(),
             fold,
             watched,
             set,
@@ -263,8 +267,11 @@ impl Seat {
     /// has changed, or where this host does not lead.
     pub(crate) fn decided(&self, decided: Decided, view: &View) -> Option<(Lease, u64)> {
         let Stand::Leading { lease, revision } = &self.stand else { return None };
-        let Decided { desired, fold, watched, set, running, parts, rollout } = decided;
+        let Decided { desired, fold, watched, set, running, parts, rollout, partitions } = decided;
         let mut candidates = view.candidates(&self.workload);
+        if partitions {
+            candidates = able(candidates);
+        }
         let here = candidates.iter_mut().find(|host| host.id == view.me().id);
         here.into_iter().for_each(|host| host.running = host.running.max(running));
         let limits = rollout.as_ref().map(|step| step.limits(desired)).unwrap_or_default();
@@ -272,6 +279,7 @@ impl Seat {
             of.room = limits.get(&of.id).map_or(of.room, |limit| of.room.min(*limit));
         }
         let shares = shares(desired, &candidates, &lease.shares);
+        let owners = if partitions { owners(desired, &shares, &lease.owners) } else { Owners::new() };
         let rollout = rollout.map(|step| step.placed(&shares));
         let told = self.told(rollout.as_ref(), lease, view);
         let (parks, apart) = (view.parker(&self.workload), view.all_read_apart());
@@ -282,8 +290,8 @@ impl Seat {
             divide(lease.limit.as_ref(), of, &takers, &wants, lease.epoch + 1)
         });
         let same_limit = limit.as_ref().map(Divided::parts) == lease.limit.as_ref().map(Divided::parts);
-        let same_plan = (&shares, desired, &parks, apart, &told)
-            == (&lease.shares, lease.desired, &lease.parks, lease.apart, &lease.told);
+        let same_plan = (&shares, desired, &parks, apart, &told, &owners)
+            == (&lease.shares, lease.desired, &lease.parks, lease.apart, &lease.told, &lease.owners);
         let same = same_plan && same_limit;
         let same_fold = fold.as_ref().map(Fold::same) == lease.fold.as_ref().map(Fold::same);
         let same_asked = rollout == lease.rollout && set == lease.set;
@@ -292,8 +300,8 @@ impl Seat {
         }
         let epoch = if same { lease.epoch } else { lease.epoch + 1 };
         let (lineage, holder) = (lease.lineage.clone(), lease.holder.clone());
-        let made =
-            Lease { lineage, holder, epoch, desired, shares, parks, apart, limit, fold, watched, set, rollout, told };
+        let lease = Lease { lineage, holder, epoch, desired, shares, owners, parks, apart, limit, ..Lease::default() };
+        let made = Lease { fold, watched, set, rollout, told, ..lease };
         Some((made, *revision))
     }
 
@@ -306,13 +314,16 @@ impl Seat {
         Some(still.cloned().unwrap_or(fresh))
     }
 
-    /// What a leader that leaves writes: a lease that nobody holds, and a share of nothing for itself.
+    /// What a leader that leaves writes: a lease that nobody holds, and a share of nothing for itself. Its partitions
+    /// are nobody's until the next leader plans.
     pub(crate) fn given_back(&self, view: &View) -> Option<(Lease, u64)> {
         let Stand::Leading { lease, revision } = &self.stand else { return None };
         let mut shares: Shares = lease.shares.clone();
+        let mut owners = lease.owners.clone();
         shares.remove(&view.me().id);
+        owners.remove(&view.me().id);
         let (holder, parks) = (HostId::default(), String::new());
-        let given = Lease { holder, epoch: lease.epoch + 1, shares, parks, ..lease.clone() };
+        let given = Lease { holder, epoch: lease.epoch + 1, shares, owners, parks, ..lease.clone() };
         Some((given, *revision))
     }
 

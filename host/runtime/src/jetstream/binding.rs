@@ -4,7 +4,7 @@ use std::sync::{Arc, OnceLock};
 
 use super::connect::Client;
 use super::publisher::Publisher;
-use crate::config::Grants;
+use crate::config::{Grants, published};
 use crate::delivery::counters::Traffic;
 use crate::telemetry::WorkloadSpans;
 
@@ -16,6 +16,8 @@ pub(super) struct WorkloadBinding {
     pub(super) workload: Arc<str>,
     pub(super) stream: String,
     pub(super) consumer: String,
+    /// Whether the stream has mapped subjects to partitions.
+    pub(super) is_partition: bool,
     /// The name of the stream of dead letters.
     pub(super) dead_letters: String,
     pub(super) host: String,
@@ -24,4 +26,11 @@ pub(super) struct WorkloadBinding {
     /// What traces its deliveries; unset where nothing is traced.
     pub(super) spans: OnceLock<Arc<WorkloadSpans>>,
     pub(super) parked: super::parked_pull::ParkedPull,
+}
+
+impl WorkloadBinding {
+    /// The subject on which a message was published that the stream has with this one.
+    pub(super) fn published(&self, stored: String) -> String {
+        if self.is_partition { published(&stored).to_owned() } else { stored }
+    }
 }

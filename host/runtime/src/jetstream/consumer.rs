@@ -89,6 +89,7 @@ impl BoundConsumer {
             workload: workload.name.as_str().into(),
             stream: workload.queue.stream.clone(),
             consumer: workload.queue.consumer.clone(),
+            is_partition: workload.queue.partition.is_some(),
             dead_letters: dead_letters.stream.clone(),
             host: host.to_owned(),
             grants: workload.grants.clone(),

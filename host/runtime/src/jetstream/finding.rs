@@ -2,6 +2,7 @@
 
 use super::Client;
 use super::setup_error::SetupError;
+use crate::config::Workload;
 use crate::permissions::{Denial, Lack};
 
 /// What was found.
@@ -72,8 +73,8 @@ impl Finding {
         Self::new(key, problem, remedy.replace("\n  ", " ").trim_end_matches('.'))
     }
 
-    pub(super) fn of_key_value(error: &SetupError, workload: &str) -> Self {
-        Self::of(error, workload, &["workload", workload, "grants", "kv"])
+    pub(super) fn of_key_value(error: &SetupError, workload: &Workload) -> Self {
+        Self::of(error, &workload.name, &["workload", workload.written_name(), "grants", "kv"])
     }
 
     pub(super) fn denied(client: &Client, denial: &Denial) -> Self {

@@ -59,7 +59,7 @@ impl PulledMessage {
         let reply_to = headers.iter().find(|(name, _)| name == REPLY_HEADER);
         let reply_to = reply_to.map(|(_, inbox)| inbox.clone()).filter(|inbox| !inbox.is_empty());
         let delivery = Delivery {
-            subject: message.subject.into_string(),
+            subject: binding.published(message.subject.into_string()),
             reply_to: reply_to.filter(|inbox| binding.may_reply(inbox, position.stream_sequence)),
             headers,
             payload: message.payload,

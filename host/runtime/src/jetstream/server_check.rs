@@ -42,7 +42,7 @@ impl Client {
         let mut survey = self.of_workloads(workloads, config).await;
         self.rights(needed, &mut survey).await;
         match workloads.first() {
-            Some(first) => survey.of_account(&first.name).once_each(),
+            Some(first) => survey.of_account(first.written_name()).once_each(),
             None => survey,
         }
     }
@@ -69,7 +69,8 @@ impl Client {
         survey: &mut ServerCheck,
         to_come: &mut Vec<String>,
     ) {
-        let (name, may_create) = (&workload.name, workload.queue.manage == Manage::Create);
+        let may_create = workload.queue.manage == Manage::Create;
+        let name = workload.written_name();
         // `manage = "bind"` makes nothing.
         let queue = Queue { manage: Manage::Bind, ..workload.queue.clone() };
         let bound = Workload { queue: queue.clone(), ..workload.clone() };
@@ -85,19 +86,21 @@ impl Client {
                 to_come.extend(queue.subjects.iter().cloned());
                 let (to_make, subjects) = (queue.stream.clone(), queue.subjects.clone());
                 if let Err(error) = setup.fits(&StreamConfig { name: to_make, subjects, ..StreamConfig::default() }) {
-                    survey.found.push(Finding::of(&error, name, &["workload", name, "subjects"]));
+                    survey.found.push(Finding::of(&error, &workload.name, &["workload", name, "subjects"]));
                 }
                 let key = ["workload", name, "subjects"];
                 return self.free(&queue.subjects, &queue.stream, &key, survey).await;
             }
             Ok(Err(error @ SetupError::CannotPause { .. })) => {
-                return survey.found.push(Finding::of(&error, name, &["workload", name, "paused"]));
+                return survey.found.push(Finding::of(&error, &workload.name, &["workload", name, "paused"]));
             }
             Ok(Err(error @ SetupError::TooOld { .. })) => {
                 let key = ["workload", name, "grants", "nats-headers"];
-                return survey.found.push(Finding::of(&error, name, &key));
+                return survey.found.push(Finding::of(&error, &workload.name, &key));
             }
-            Ok(Err(error)) => return survey.found.push(Finding::of(&error, name, &["workload", name, "stream"])),
+            Ok(Err(error)) => {
+                return survey.found.push(Finding::of(&error, &workload.name, &["workload", name, "stream"]));
+            }
             Ok(Ok(stream)) => stream,
         };
         // What the setup would log is in the survey.
@@ -122,7 +125,7 @@ impl Client {
                 Ok(Err(error)) => {
                     let table: &[&str] =
                         if key == "consumer" { &["workload", name] } else { &["workload", name, "scale"] };
-                    survey.found.push(Finding::of(&error, name, &[table, &[key]].concat()));
+                    survey.found.push(Finding::of(&error, &workload.name, &[table, &[key]].concat()));
                 }
                 Err(denial) => survey.found.push(Finding::denied(self, &denial)),
             }
@@ -144,8 +147,8 @@ impl Client {
                     }
                     continue;
                 }
-                Ok(Ok(Err(missing))) => Finding::of_key_value(&setup.no_bucket(missing), &workload.name),
-                Ok(Err(error)) => Finding::of_key_value(&error, &workload.name),
+                Ok(Ok(Err(missing))) => Finding::of_key_value(&setup.no_bucket(missing), workload),
+                Ok(Err(error)) => Finding::of_key_value(&error, workload),
                 Err(denial) => Finding::denied(self, &denial),
             };
             survey.found.push(finding);
@@ -245,7 +248,7 @@ impl Client {
                         );
                         let remedy =
                             format!("create one, as with `nats stream add NAME --subjects '{subject}' --defaults`");
-                        let key = ["workload", &workload.name, "grants", "publish"];
+                        let key = ["workload", workload.written_name(), "grants", "publish"];
                         survey.found.push(Finding::new(&key, problem, remedy));
                     }
                     Ok(_) => {}

@@ -7,6 +7,7 @@ use super::create_errors::{Creation, remedy};
 use super::pause::{PauseError, Paused, SINCE};
 use super::settings::{
     ConsumerState, ConsumerVerdict, Reserved, SettingsRefusal, StreamConfig, StreamState, judge, judge_watch, reserved,
+    unmapped,
 };
 use super::setup_error::SetupError;
 use super::state::ApiError;
@@ -50,8 +51,7 @@ impl WorkloadSetup<'_> {
         let refused =
             |error| self.no_jetstream(&error).unwrap_or_else(|| self.server(what(), Creation::Stream, &error));
         if let Some(found) = found.map_err(refused)? {
-            self.fits(&found.config)?;
-            return Ok(found);
+            return self.usable(found);
         }
         if queue.manage == Manage::Bind || queue.subjects.is_empty() {
             let remedy = match queue.manage {
@@ -68,7 +68,7 @@ impl WorkloadSetup<'_> {
             Ok(made) => made,
             // Another workload or another host may have made the stream meanwhile, with other subjects.
             Err(error) => match self.client.stream_state(&queue.stream).await {
-                Ok(Some(found)) => return self.fits(&found.config).map(|()| found),
+                Ok(Some(found)) => return self.usable(found),
                 _ => return Err(self.server(what(), Creation::Stream, &error)),
             },
         };
@@ -131,7 +131,18 @@ impl WorkloadSetup<'_> {
 
     /// Checks that a stream can be worked on, whatever its consumer is.
     pub(super) fn fits(&self, config: &StreamConfig) -> Result<(), SetupError> {
-        let Some(SettingsRefusal { problem, remedy }) = reserved(config, None, self.reserved()) else { return Ok(()) };
+        self.unless(config, reserved(config, None, self.reserved()))
+    }
+
+    /// Checks that a stream that is there can be worked on.
+    fn usable(&self, found: StreamState) -> Result<StreamState, SetupError> {
+        self.fits(&found.config)?;
+        self.unless(&found.config, unmapped(&found.config, self.queue))?;
+        Ok(found)
+    }
+
+    fn unless(&self, config: &StreamConfig, refusal: Option<SettingsRefusal>) -> Result<(), SetupError> {
+        let Some(SettingsRefusal { problem, remedy }) = refusal else { return Ok(()) };
         let (workload, stream) = (self.workload.name.clone(), config.name.clone());
         Err(SetupError::UnsuitableStream { workload, stream, problem, remedy })
     }

@@ -59,7 +59,7 @@ impl WorkloadBinding {
         let headers = block::read(&raw.block);
         let is_readable = headers.is_ok();
         let delivery = Delivery {
-            subject: raw.subject,
+            subject: self.published(raw.subject),
             headers: headers.unwrap_or_default(),
             payload: raw.payload,
             stream_sequence,

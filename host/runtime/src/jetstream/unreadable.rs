@@ -13,7 +13,7 @@ use crate::contract::{Cause, Death, Delivery};
 pub(super) async fn keep_dead_letter(binding: Arc<WorkloadBinding>, raw: Raw, reason: String) {
     let Some((attempt, stream_sequence, published_at_ms)) = raw.reply().and_then(position) else { return };
     let delivery = Delivery {
-        subject: raw.shown_subject(),
+        subject: binding.published(raw.shown_subject()),
         payload: raw.payload.clone(),
         stream_sequence,
         attempt,

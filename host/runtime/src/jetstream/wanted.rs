@@ -9,7 +9,7 @@ use crate::config::{Queue, Retention};
 
 /// The settings of a workload's stream.
 pub(super) fn stream(queue: &Queue) -> Value {
-    json!({
+    let mut wanted = json!({
         "name": queue.stream,
         "subjects": queue.subjects,
         "retention": match queue.retention {
@@ -24,7 +24,13 @@ pub(super) fn stream(queue: &Queue) -> Value {
         "max_bytes": queue.max_bytes.unwrap_or(-1),
         "max_msg_size": -1,
         "discard": "old",
-    })
+    });
+    let mapping = queue.partition.as_ref().zip(queue.subjects.first()).and_then(|(of, subject)| of.mapping(subject));
+    if let (Some(mapping), Some(wanted)) = (mapping, wanted.as_object_mut()) {
+        let transform = json!({ "src": mapping.source, "dest": mapping.destination });
+        wanted.insert("subject_transform".to_owned(), transform);
+    }
+    wanted
 }
 
 /// The first version of the server that has priority groups.
@@ -45,7 +51,7 @@ pub(super) fn consumer(queue: &Queue, stream: &StreamConfig, known: Option<u64>,
         "ack_policy": "explicit",
         "ack_wait": u64::try_from(queue.ack_wait.as_nanos()).unwrap_or(u64::MAX),
         "max_deliver": -1,
-        "filter_subjects": queue.filter,
+        "filter_subjects": queue.filters(),
         "max_waiting": queue.max_waiting,
         "max_ack_pending": max_ack_pending,
         "replay_policy": "instant",
@@ -73,7 +79,7 @@ pub(super) fn watch_consumer(queue: &Queue, stream: &StreamConfig) -> Value {
         "ack_policy": "all",
         "headers_only": true,
         "max_deliver": -1,
-        "filter_subjects": queue.filter,
+        "filter_subjects": queue.filters(),
         "max_ack_pending": -1,
         "replay_policy": "instant",
         // Messages that are in the stream already are no arrivals. But an interest stream keeps a message until this

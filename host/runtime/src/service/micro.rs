@@ -205,7 +205,7 @@ fn workload_stats(place: &Place<'_>, state: &WorkloadState) -> EndpointStats {
 }
 
 fn is_ready(state: &WorkloadState) -> bool {
-    state.running().is_some() && state.conditions.all().is_empty()
+    (state.running().is_some() || state.is_elsewhere()) && state.conditions.all().is_empty()
 }
 
 /// As many of a list as fit into a message beside the rest, and how many do not.

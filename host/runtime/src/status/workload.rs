@@ -14,6 +14,7 @@ use crate::delivery::order::seen::KeysSeen;
 use crate::delivery::rate_limit::RateLimit;
 use crate::delivery::start_limits::{StartGate, StartStatus};
 use crate::fleet::host::Fleet;
+use crate::fleet::partition_place::PartitionPlace;
 use crate::jetstream::Client;
 use crate::plugin::{Generation, GuestsSeen, Used};
 use crate::rollout::seen::Rollouts;
@@ -42,6 +43,7 @@ pub struct WorkloadState {
     /// Its connection, where that is not the host's.
     client: Mutex<Option<Client>>,
     rollouts: OnceLock<Arc<dyn Rollouts>>,
+    place: OnceLock<PartitionPlace>,
 }
 
 /// The parts of a workload that runs, each of which counts what it does.
@@ -94,6 +96,7 @@ impl WorkloadState {
             handover: Arc::default(),
             attempts: Arc::default(),
             rollouts: OnceLock::new(),
+            place: OnceLock::new(),
         })
     }
 
@@ -118,7 +121,24 @@ impl WorkloadState {
             handover: before.handover.clone(),
             attempts,
             rollouts: OnceLock::new(),
+            place: OnceLock::new(),
         })
+    }
+
+    /// It is a partition, which the fleet gives to one of its hosts.
+    pub(crate) fn has_place(&self, place: PartitionPlace) {
+        // It is set once, for a workload is kept once.
+        let _ = self.place.set(place);
+    }
+
+    /// Its place, where it is a partition and the host is one of a fleet.
+    pub(crate) fn place(&self) -> Option<&PartitionPlace> {
+        self.place.get()
+    }
+
+    /// Whether it rests here, for the fleet has given it to another host.
+    pub(crate) fn is_elsewhere(&self) -> bool {
+        self.place().is_some_and(|place| !place.has())
     }
 
     /// Its handler's new generations take over by these.

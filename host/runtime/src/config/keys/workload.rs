@@ -131,6 +131,18 @@ pub const WORKLOAD: &[Key] = &[
         .range("1MiB to 64GiB")
         .comment("\"64MiB\"")
         .help("How many bytes these may have together"),
+    Key::integer("partitions", "COUNT")
+        .flag("partitions")
+        .nothing("one consumer, worked by one host at a time")
+        .range("2 to 128")
+        .comment("8")
+        .help("Over how many consumers the keys of an order are spread, so that several hosts work them")
+        .more(
+            "Each is a workload of its own, called NAME-p0, NAME-p1 and so on, with the consumer CONSUMER-p0; scale.* \
+             holds for each, and rate and max-in-flight are divided among them. The stream maps subjects to \
+             partitions, so order-key is `subject:N`, and where the host makes the stream it has one subject whose \
+             Nth token is `*`.",
+        ),
     Key::integer("max-hops", "COUNT")
         .flag("max-hops")
         .default("16")

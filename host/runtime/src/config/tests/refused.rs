@@ -154,6 +154,56 @@ fn limits_for_what_is_behind_that_cannot_be_are_told() {
 }
 
 #[test]
+fn partitions_that_cannot_be_are_told() {
+    for (lines, expected) in [
+        ("partitions = 1", "line 5: workload.orders.partitions: 1 is too small; it can be 2 to 128"),
+        ("partitions = 129", "line 5: workload.orders.partitions: 129 is too large; it can be 2 to 128"),
+        (
+            "partitions = 8",
+            "line 5: workload.orders.partitions: are for a workload that keeps an order, and this one has",
+        ),
+        (
+            "order-key = \"header:Id\"\npartitions = 8",
+            "line 6: workload.orders.partitions: need order-key = \"subject:N\": the server finds the partition of a \
+             message by one token of its subject, before any host sees it; name the token",
+        ),
+        (
+            "order-key = \"subject\"\npartitions = 8",
+            "line 6: workload.orders.partitions: need order-key = \"subject:N\"",
+        ),
+        (
+            "order-key = \"subject:2\"\npartitions = 8\nsubjects = [\"orders.>\"]",
+            "line 7: workload.orders.subjects: with partitions the stream has one subject whose token 2 is `*`",
+        ),
+        (
+            "order-key = \"subject:2\"\npartitions = 8\nsubjects = [\"orders.*\", \"returns.*\"]",
+            "line 7: workload.orders.subjects: with partitions the stream has one subject",
+        ),
+        (
+            "order-key = \"subject:2\"\npartitions = 8\nmanage = \"create\"\nretention = \"interest\"",
+            "line 8: workload.orders.retention: a stream with interest retention drops a message whose partition",
+        ),
+        (
+            "order-key = \"subject:2\"\npartitions = 8\nmax-in-flight = 7",
+            "line 7: workload.orders.max-in-flight: 7 are fewer than the 8 partitions, each of which has its part",
+        ),
+        (
+            "order-key = \"subject:2\"\npartitions = 8\n[workload.orders-p7]\nstream = \"S\"\nhandler = \"h\"\n\
+             policy = \"p\"",
+            "line 7: workload.orders-p7.consumer: \"orders-p7\" is what a partition is called, here and by",
+        ),
+        (
+            "order-key = \"subject:2\"\npartitions = 8\n[workload.more]\nstream = \"ORDERS\"\nhandler = \"h\"\n\
+             policy = \"p\"",
+            "line 7: workload.more.partitions: the stream ORDERS maps subjects to the partitions of",
+        ),
+    ] {
+        let error = one(lines);
+        assert!(error.starts_with(expected), "{lines}: {error}");
+    }
+}
+
+#[test]
 fn an_order_that_cannot_be_kept_is_told() {
     for (lines, expected) in [
         ("order-key = \"customer\"", "line 5: workload.orders.order-key: \"customer\" is no key; write \"subject:2\""),

@@ -162,6 +162,7 @@ pub struct StreamConfig {
     pub no_ack: bool,
     pub sealed: bool,
     pub republish: Option<Republish>,
+    pub subject_transform: Option<SubjectTransform>,
     pub consumer_limits: ConsumerLimits,
 }
 
@@ -169,6 +170,14 @@ pub struct StreamConfig {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
 #[serde(default)]
 pub struct Republish {
+    pub dest: String,
+}
+
+/// How a stream maps the subjects of what it stores.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(default)]
+pub struct SubjectTransform {
+    pub src: String,
     pub dest: String,
 }
 

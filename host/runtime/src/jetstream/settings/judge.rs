@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use super::info::{ConsumerConfig, ConsumerState, FOR_EVER, StreamConfig, duration};
+use super::mapping::unmapped;
 use super::overlap::{Reserved, reserved};
 use super::refusal::SettingsRefusal;
 use crate::config::units::show_duration;
@@ -61,6 +62,7 @@ pub fn judge(
 ) -> ConsumerVerdict {
     let (config, edit) = (&consumer.config, Edit { stream: &stream.name, consumer: &workload.queue.consumer });
     let refusal = reserved(stream, None, own)
+        .or_else(|| unmapped(stream, &workload.queue))
         .map(|SettingsRefusal { problem, remedy }| SettingsRefusal {
             problem: format!("of its stream: {problem}"),
             remedy,
@@ -217,7 +219,7 @@ fn refused_groups(config: &ConsumerConfig, workload: &Workload, edit: &Edit<'_>)
 }
 
 fn refused_filter(config: &ConsumerConfig, workload: &Workload, edit: &Edit<'_>) -> Option<SettingsRefusal> {
-    let (actual, mut wanted) = (config.filters(), workload.queue.filter.clone());
+    let (actual, mut wanted) = (config.filters(), workload.queue.filters());
     wanted.sort();
     if wanted.is_empty() || actual == wanted || (wanted == [">"] && actual.is_empty()) {
         return None;
@@ -394,7 +396,7 @@ fn differs(config: &ConsumerConfig, stream: &StreamConfig, workload: &Workload, 
         differ("max-ack-pending", config.max_ack_pending.to_string(), wanted.to_string(), mends);
     }
     let filters = config.filters();
-    if creates && queue.filter.is_empty() && !filters.is_empty() {
+    if creates && queue.filters().is_empty() && !filters.is_empty() {
         differ("filter", filters.join(", "), "none".to_owned(), edit.with("--filter='>'"));
     }
     warnings
@@ -417,6 +419,10 @@ fn of_stream(stream: &StreamConfig) -> Vec<String> {
 
 /// The warning that a handler may publish messages that it is then given itself, if it may.
 fn loops(config: &ConsumerConfig, stream: &StreamConfig, workload: &Workload) -> Option<String> {
-    let filters = config.filters();
+    let filters = match &workload.queue.partition {
+        None => config.filters(),
+        // Its consumer's filters are of subjects as the stream has them.
+        Some(_) => workload.queue.filter.clone(),
+    };
     workload.grants.loop_over(if filters.is_empty() { &stream.subjects } else { &filters })
 }

@@ -2,6 +2,7 @@
 
 mod info;
 mod judge;
+mod mapping;
 mod overlap;
 mod refusal;
 #[cfg(test)]
@@ -16,6 +17,7 @@ pub(crate) use info::{FOR_EVER, PINNED};
 pub use judge::ConsumerVerdict;
 pub use judge::judge;
 pub(crate) use judge::judge_watch;
+pub(crate) use mapping::unmapped;
 pub use overlap::Reserved;
 pub(crate) use overlap::reserved;
 pub use refusal::SettingsRefusal;

@@ -74,7 +74,8 @@ pub(super) fn ready(view: &View) -> Vec<String> {
         problems.push(format!("the host is drained; `tidegate undrain {}` lets it go on", view.id));
     }
     let workloads = view.workloads.all();
-    let missing = workloads.iter().filter(|state| drain == DrainState::No && state.running().is_none());
+    let missing =
+        workloads.iter().filter(|state| drain == DrainState::No && state.running().is_none() && !state.is_elsewhere());
     for state in missing {
         problems.push(format!("workload {} does not run yet", state.workload.name));
     }

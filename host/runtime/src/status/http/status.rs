@@ -5,6 +5,7 @@ use serde::Serialize;
 use super::health;
 use super::rollout::{self, RolloutStatus};
 use super::view::View;
+use crate::config::Partition;
 use crate::contract::Observation;
 use crate::contract::{Cause, FaultKind};
 use crate::delivery::start_limits::StartStatus;
@@ -12,6 +13,7 @@ use crate::drain::DrainState;
 use crate::duration::unix_millis;
 use crate::fleet::entries::Plan;
 use crate::fleet::host::Seen;
+use crate::fleet::partition_place::PartitionPlace;
 use crate::jetstream::Client;
 use crate::plugin::{Kind, PluginState};
 use crate::reload::ReloadSeen;
@@ -69,6 +71,9 @@ struct WorkloadStatus {
     consumer: String,
     /// Its connection; null where that is the host's.
     nats: Option<NatsStatus>,
+    /// Only of a partition of a workload.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    partition: Option<PartitionStatus>,
     running: bool,
     /// Whether its consumer is paused, when last looked.
     paused: bool,
@@ -109,6 +114,18 @@ struct FleetStatus {
     shares: BTreeMap<String, u32>,
     /// The keys of the workload's settings that the leader has otherwise than this host.
     differ: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct PartitionStatus {
+    /// The workload as it is written.
+    workload: String,
+    /// Which of its partitions it is, from 0.
+    number: u32,
+    /// How many there are.
+    count: u32,
+    /// The host of the fleet that has it by the plan; null where none has, or without a fleet.
+    host: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -327,6 +344,7 @@ fn workload(state: &WorkloadState) -> WorkloadStatus {
         stream: of.queue.stream.clone(),
         consumer: of.queue.consumer.clone(),
         nats: of.nats.as_ref().map(|_| nats(state.own_client().as_ref())),
+        partition: partition(state),
         running: parts.is_some(),
         paused: parts.is_some_and(RunningParts::is_paused),
         problems: state.conditions.all().into_iter().map(|(part, problem)| (part.as_str(), problem)).collect(),
@@ -369,6 +387,12 @@ fn workload(state: &WorkloadState) -> WorkloadStatus {
         rollout: state.rollouts().map(|rollouts| rollout::of(rollouts.seen())),
         fleet: parts.and_then(|parts| parts.fleet.as_ref()).map(|fleet| self::fleet(fleet.seen(&of.name))),
     }
+}
+
+fn partition(state: &WorkloadState) -> Option<PartitionStatus> {
+    let Partition { workload, number, count, .. } = state.workload.queue.partition.clone()?;
+    let host = state.place().and_then(PartitionPlace::owner);
+    Some(PartitionStatus { workload, number, count, host })
 }
 
 fn fleet(Seen { plan, leader, host, differ, .. }: Seen) -> FleetStatus {

@@ -1,0 +1,123 @@
+//! Which host has which partitions of a workload: as many as its share, and those that it had before first. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::entries::Shares;
+use super::shares::Candidate;
+
+/// The partitions of each host, by its id. No partition has two.
+pub(crate) type Owners = BTreeMap<String, BTreeSet<u32>>;
+
+/// The hosts among which partitions are shared out: each has room for all, unless none of its workers could start while
+/// another host can work.
+pub(crate) fn able(mut candidates: Vec<Candidate>) -> Vec<Candidate> {
+    let any = candidates.iter().any(|host| host.room > 0);
+    for host in &mut candidates {
+        host.room = if host.room > 0 || !any { u32::MAX } else { 0 };
+        host.running = 0;
+    }
+    candidates
+}
+
+/// Who has each of `count` partitions, where these are the shares and `before` had them. A host keeps what it has, up
+/// to its share.
+pub(crate) fn owners(count: u32, shares: &Shares, before: &Owners) -> Owners {
+    let mut free: BTreeSet<u32> = (0..count).collect();
+    let mut owners = Owners::new();
+    for (id, share) in shares {
+        let share = usize::try_from(*share).unwrap_or(usize::MAX);
+        let had = before.get(id).into_iter().flatten();
+        let kept: BTreeSet<u32> = had.copied().filter(|of| free.contains(of)).take(share).collect();
+        free.retain(|of| !kept.contains(of));
+        owners.insert(id.clone(), kept);
+    }
+    for (id, share) in shares {
+        let Some(has) = owners.get_mut(id) else { continue };
+        while u32::try_from(has.len()).is_ok_and(|has| has < *share) {
+            let Some(partition) = free.pop_first() else { break };
+            has.insert(partition);
+        }
+    }
+    owners.retain(|_, has| !has.is_empty());
+    owners
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::shares::shares;
+    use super::*;
+
+    fn hosts(capacities: &[(u32, bool)]) -> Vec<Candidate> {
+        let host = |(id, (capacity, able)): (usize, &(u32, bool))| Candidate {
+            id: format!("h{id:02}"),
+            capacity: *capacity,
+            room: if *able { 7 } else { 0 },
+            running: 3,
+        };
+        capacities.iter().enumerate().map(host).collect()
+    }
+
+    fn plan(count: u32, hosts: Vec<Candidate>, before: &(Shares, Owners)) -> (Shares, Owners) {
+        let shares = shares(count, &able(hosts), &before.0);
+        let owners = owners(count, &shares, &before.1);
+        (shares, owners)
+    }
+
+    fn all(owners: &Owners) -> Vec<u32> {
+        let mut all: Vec<u32> = owners.values().flatten().copied().collect();
+        all.sort_unstable();
+        all
+    }
+
+    /// Partitions that another host has now.
+    fn moved(before: &Owners, after: &Owners) -> usize {
+        let new =
+            |(id, has): (&String, &BTreeSet<u32>)| has.difference(before.get(id).unwrap_or(&BTreeSet::new())).count();
+        after.iter().map(new).sum()
+    }
+
+    #[test]
+    fn a_host_that_joins_takes_its_part_and_the_others_keep_what_they_have() {
+        let first = plan(8, hosts(&[(4, true)]), &Default::default());
+        assert_eq!(all(&first.1), (0..8).collect::<Vec<_>>());
+        let second = plan(8, hosts(&[(4, true), (4, true)]), &first);
+        assert_eq!((second.1["h00"].len(), second.1["h01"].len(), moved(&first.1, &second.1)), (4, 4, 4));
+        // The larger one has more.
+        let larger = plan(8, hosts(&[(12, true), (4, true)]), &Default::default());
+        assert_eq!((larger.1["h00"].len(), larger.1["h01"].len()), (6, 2));
+    }
+
+    #[test]
+    fn a_host_where_no_worker_can_start_has_none_unless_that_is_so_everywhere() {
+        let one = plan(4, hosts(&[(1, false), (1, true)]), &Default::default());
+        assert_eq!((one.1.get("h00"), one.1["h01"].len()), (None, 4));
+        let none = plan(4, hosts(&[(1, false), (1, false)]), &one);
+        assert_eq!(all(&none.1), [0, 1, 2, 3]);
+    }
+
+    proptest! {
+        #[test]
+        fn each_partition_has_one_host_whoever_comes_and_goes_and_no_more_move_than_must(
+            count in 2_u32..129,
+            rounds in proptest::collection::vec(proptest::collection::vec((1_u32..33, any::<bool>()), 1..12), 1..8),
+        ) {
+            let mut before = (Shares::new(), Owners::new());
+            for round in rounds {
+                let after = plan(count, hosts(&round), &before);
+                prop_assert_eq!(all(&after.1), (0..count).collect::<Vec<_>>());
+                for (id, share) in &after.0 {
+                    prop_assert_eq!(after.1.get(id).map_or(0, BTreeSet::len), *share as usize);
+                }
+                // What a host gains in number, and no more.
+                let gained: u32 = after.0.iter()
+                    .map(|(id, share)| share.saturating_sub(before.1.get(id).map_or(0, |has| has.len() as u32)))
+                    .sum();
+                prop_assert_eq!(moved(&before.1, &after.1), gained as usize);
+                prop_assert_eq!(&plan(count, hosts(&round), &after).1, &after.1);
+                before = after;
+            }
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! Which partitions of its workloads a host works, where it is one of a fleet: those that the plan gives it. The others
+//! rest, and cost nothing. A partition that goes to another host is drained here as a workload is that stops; the
+//! server pins its consumer to one host at a time, and the next one begins nothing before all is settled or given back.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::watch;
+use tokio::time::{Instant, MissedTickBehavior, interval};
+
+use crate::conditions::Part;
+use crate::config::Partition;
+use crate::drain::Drain;
+use crate::fleet::entries::{Report, Watched};
+use crate::fleet::host::Fleet;
+use crate::fleet::member::Member;
+use crate::fleet::partition_place::{Has, PartitionPlace};
+use crate::fleet::seat::Decided;
+use crate::status::workload::WorkloadState;
+
+/// How often the plan is looked at, and made by the host that leads.
+const TICK: Duration = Duration::from_secs(1);
+/// For how long a host gets no partitions where no worker of one could start, as long as another can have them.
+const UNABLE: Duration = Duration::from_secs(60);
+
+/// All workloads of this host that have partitions.
+#[derive(Debug)]
+pub(crate) struct Partitions {
+    fleet: Arc<Fleet>,
+    drain: Arc<Drain>,
+    workloads: Mutex<BTreeMap<String, Arc<Spread>>>,
+}
+
+/// One workload that is spread over partitions.
+#[derive(Debug)]
+struct Spread {
+    has: Arc<watch::Sender<Has>>,
+    states: Mutex<BTreeMap<u32, Weak<WorkloadState>>>,
+    unable_until: Mutex<Option<Instant>>,
+}
+
+impl Partitions {
+    pub(crate) fn new(fleet: Arc<Fleet>, drain: Arc<Drain>) -> Self {
+        Self { fleet, drain, workloads: Mutex::default() }
+    }
+
+    fn spread(&self, workload: &str) -> Arc<Spread> {
+        self.workloads.lock().entry(workload.to_owned()).or_insert_with(Spread::new).clone()
+    }
+
+    /// The place of a partition, of which this can be seen.
+    pub(crate) fn place(&self, partition: &Partition, state: &Arc<WorkloadState>) -> PartitionPlace {
+        let spread = self.spread(&partition.workload);
+        spread.states.lock().insert(partition.number, Arc::downgrade(state));
+        PartitionPlace::new(partition.clone(), self.fleet.clone(), spread.has.clone())
+    }
+
+    /// Takes part in sharing out the partitions of a workload, until `stop` ends; then others get those of this host.
+    /// `state` is of one of them: what is wrong with the fleet is told there.
+    pub(crate) async fn share_out(&self, of: &Partition, state: &WorkloadState, stop: impl Future<Output = ()>) {
+        let (spread, drain) = (self.spread(&of.workload), self.drain.clone());
+        let seen = spread.clone();
+        let report = move || {
+            let room = if drain.is_wanted() || seen.is_unable() { 0 } else { u32::MAX };
+            Report { room, running: seen.running(), ..Report::default() }
+        };
+        let mut member = Member::of_partitions(self.fleet.clone(), &of.workload, Box::new(report));
+        tokio::select! {
+            biased;
+            () = stop => {}
+            never = spread.follow(&mut member, of.count, state) => match never {},
+        }
+        member.leave().await;
+    }
+}
+
+impl Spread {
+    fn new() -> Arc<Self> {
+        let has = Arc::new(watch::Sender::new(Has::none()));
+        Arc::new(Self { has, states: Mutex::default(), unable_until: Mutex::default() })
+    }
+
+    fn states(&self) -> Vec<Arc<WorkloadState>> {
+        self.states.lock().values().filter_map(Weak::upgrade).collect()
+    }
+
+    /// Partitions that run here.
+    fn running(&self) -> u32 {
+        u32::try_from(self.states().iter().filter(|state| state.running().is_some()).count()).unwrap_or(u32::MAX)
+    }
+
+    /// Whether no worker of a partition can start here, or could a short time ago.
+    fn is_unable(&self) -> bool {
+        let stuck = |state: &Arc<WorkloadState>| {
+            let runs = state.running().is_some_and(|parts| parts.workers.running() > 0);
+            !runs && state.conditions.all().iter().any(|(part, _)| *part == Part::Workers)
+        };
+        let mut until = self.unable_until.lock();
+        if self.states().iter().any(stuck) {
+            *until = Some(Instant::now() + UNABLE);
+        }
+        until.is_some_and(|until| until > Instant::now())
+    }
+
+    /// Follows the plan, and makes it where this host leads.
+    async fn follow(&self, member: &mut Member, count: u32, state: &WorkloadState) -> std::convert::Infallible {
+        let mut ticks = interval(TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                _ = ticks.tick() => {}
+                () = member.changed() => {}
+            }
+            if member.turn(true).await {
+                member.commit(all_of(count)).await;
+            }
+            let has = member.partitions().map_or(Has::All, Has::These);
+            self.has.send_if_modified(|before| std::mem::replace(before, has.clone()) != has);
+            match member.problem() {
+                Some(problem) => state.conditions.raise(Part::Fleet, &problem),
+                None => state.conditions.clear(Part::Fleet),
+            }
+        }
+    }
+}
+
+/// The decision that so many partitions are to be worked.
+fn all_of(count: u32) -> Decided {
+    Decided {
+        desired: count,
+        fold: None,
+        watched: Watched::default(),
+        rollout: None,
+        running: 0,
+        parts: None,
+        set: None,
+        partitions: true,
+    }
+}
