@@ -132,10 +132,10 @@ fn all_of(count: u32) -> Decided {
         desired: count,
         fold: None,
         watched: Watched::default(),
-        set: None,
         rollout: None,
         running: 0,
         parts: None,
+        set: None,
         partitions: true,
     }
 }

@@ -21,7 +21,6 @@ use crate::contract::Author;
 use crate::drain::Drain;
 use crate::events::{Event, Observer};
 use crate::host_context::HostContext;
-
 use crate::jetstream::{BoundConsumer, Client};
 use crate::partitions::Partitions;
 use crate::plugin::{Directory, GuestsSeen, PendingRollouts, PluginHandlers, PluginPolicies, Wanted};

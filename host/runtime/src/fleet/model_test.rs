@@ -245,9 +245,9 @@ impl World {
                 let (state, generation) = (decisions.to_string().into_bytes(), "g".to_owned());
                 let fold = Some(Fold { plugin: "p".to_owned(), generation, settings: String::new(), state, decisions });
                 let desired = MIN + seed % (MAX - MIN + 1);
-                let (watched, rollout) = (Watched::default(), of.rollout());
+                let (watched, rollout, partitions) = (Watched::default(), of.rollout(), false);
                 let decided =
-                    Decided { desired, fold, watched, set: None, running: 0, parts: None, rollout, partitions: false };
+                    Decided { desired, fold, watched, set: None, running: 0, parts: None, rollout, partitions };
                 of.seat.decided(decided, &of.view).map(|(lease, revision)| Intent::Decide(Box::new(lease), revision))
             }
             Next::Follow | Next::Wait => None,

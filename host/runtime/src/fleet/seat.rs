@@ -299,8 +299,9 @@ impl Seat {
             return None;
         }
         let epoch = if same { lease.epoch } else { lease.epoch + 1 };
-        let base = Lease { owners, ..lease.clone() };
-        let made = Lease { epoch, desired, shares, parks, apart, limit, fold, watched, set, rollout, told, ..base };
+        let (lineage, holder) = (lease.lineage.clone(), lease.holder.clone());
+        let lease = Lease { lineage, holder, epoch, desired, shares, owners, parks, apart, limit, ..Lease::default() };
+        let made = Lease { fold, watched, set, rollout, told, ..lease };
         Some((made, *revision))
     }
 

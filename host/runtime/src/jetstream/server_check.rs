@@ -42,7 +42,7 @@ impl Client {
         let mut survey = self.of_workloads(workloads, config).await;
         self.rights(needed, &mut survey).await;
         match workloads.first() {
-            Some(first) => survey.of_account(&first.name).once_each(),
+            Some(first) => survey.of_account(first.written_name()).once_each(),
             None => survey,
         }
     }

@@ -327,16 +327,8 @@ impl<P: Policies, S: Source> FleetMonitor<P, S> {
         let running = self.monitor.workers.running();
         let parts = self.monitor.starts.as_ref().and_then(|starts| starts.parts());
         let set = self.member.set_time(at);
-        Decided {
-            desired,
-            fold: fold.or_else(|| before.cloned()),
-            watched,
-            set,
-            running,
-            parts,
-            rollout,
-            partitions: false,
-        }
+        let (fold, partitions) = (fold.or_else(|| before.cloned()), false);
+        Decided { desired, fold, watched, set, running, parts, rollout, partitions }
     }
 
     fn moment(&self) -> Moment {
