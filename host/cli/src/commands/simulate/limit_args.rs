@@ -22,8 +22,8 @@ pub struct LimitArgs {
     /// How many messages of a key of --keys may be with workers at once, in any order
     #[arg(long, value_name = "N", requires = "keys", value_parser = whole_number::<u32>(1..=1_000_000))]
     pub per_key_max_in_flight: Option<u32>,
-    /// For more than which share of calls that fail the workload slows to probes; with --outage each policy is simulated
-    /// without that, too
+    /// For more than which share of calls that fail the workload slows to probes; with --outage each policy is
+    /// simulated without that, too
     #[arg(long, value_name = "SHARE", value_parser = ratio)]
     pub breaker_ratio: Option<f64>,
     /// What that share is measured over

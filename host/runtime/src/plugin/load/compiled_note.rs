@@ -2,8 +2,8 @@
 //!
 //! wasmtime's cache cannot be asked whether it has something: who asks for what it does not have compiles, without a
 //! bound. So the process that compiles does so into an empty cache of its own, where what came of it is the only file,
-//! moves that to where the host's cache looks, and notes which it was. Rejected: to look for the file by its name, which
-//! is made of what wasmtime does not tell.
+//! moves that to where the host's cache looks, and notes which it was. Rejected: to look for the file by its name,
+//! which is made of what wasmtime does not tell.
 
 use std::fs::{self, File};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
