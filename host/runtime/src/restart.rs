@@ -232,8 +232,9 @@ impl Keeper {
     /// itself.
     async fn once(&self, kept: &KeptWorkload, has_ended: bool, stop: &watch::Receiver<bool>) -> anyhow::Result<Told> {
         let connection = tokio::select! {
-            connection = self.connect(&kept.state) => connection,
+            biased;
             () = self.halted(&kept.state, stop) => return Ok(Told::ToStop),
+            connection = self.connect(&kept.state) => connection,
         };
         kept.state.connects(connection.own());
         // Boxed, as what makes a connection is: both are large, and a thread's stack is not.

@@ -244,7 +244,8 @@ impl Reading {
     /// Everything that is wrong, in the order it was found.
     pub fn nats_of(&self, name: &str, flags: &Layer, variables: &Environment) -> Result<Nats, ConfigErrors> {
         let (mut problems, place) = (Vec::new(), SourcePosition::default());
-        let layer = self.written.workloads.get(name);
+        let of_name = self.config.workloads.iter().find(|workload| workload.name == name);
+        let layer = self.written.workloads.get(of_name.map_or(name, Workload::written_name));
         let of = |layer| ConnectionLayers::of_workload(flags, (layer, &place), variables, &mut problems);
         let Some(layers) = layer.and_then(of) else { return Ok(self.config.nats.clone()) };
         let nats = layers.resolve(variables, &mut problems);
