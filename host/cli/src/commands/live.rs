@@ -254,7 +254,7 @@ mod tests {
         assert!(refused.contains("leave --retry out"), "{refused}");
         let limits = StartLimits { max_in_flight: Some(1), ..StartLimits::default() };
         let refused = check(&Model { limits, ..model(None) }, &arrivals(&[1]), 10.0).unwrap_err().to_string();
-        assert!(refused.contains("leave --rate and --max-in-flight out"), "{refused}");
+        assert!(refused.contains("leave --rate, --max-in-flight and --breaker-ratio out"), "{refused}");
         let keys = Some("5:zipf".parse().unwrap());
         let refused = check(&Model { keys, ..model(None) }, &arrivals(&[1]), 10.0).unwrap_err().to_string();
         assert!(refused.contains("leave --keys out"), "{refused}");
