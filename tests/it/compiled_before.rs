@@ -6,13 +6,31 @@ use tidegate_artifacts::{policies, workers};
 use crate::support::cli::{Running, tidegate};
 use crate::support::nats::nats;
 
+/// The handler that replies, with a core module that nothing uses and that takes hundreds of megabytes to compile.
+fn large(times: u8) -> Vec<u8> {
+    let step = format!("(local.set 0 (i64.mul (local.get 0) (i64.const {times})))").repeat(100_000);
+    let functions = format!("(func (param i64) (result i64) {step} (local.get 0))").repeat(2);
+    let module = wat::parse_str(format!("(module {functions})")).unwrap();
+    let mut component = workers::REPLY.to_vec();
+    // A section of a component: its kind, its length in groups of seven bits, its bytes.
+    component.push(1);
+    let mut left = module.len();
+    while left > 0x7f {
+        component.push((left & 0x7f) as u8 | 0x80);
+        left >>= 7;
+    }
+    component.push(left as u8);
+    component.extend(module);
+    component
+}
+
 #[tokio::test]
 async fn a_host_that_starts_again_compiles_only_what_its_cache_does_not_have() {
     let (server, dir) = (nats().await, tempfile::tempdir().unwrap());
     let plugins = dir.path().join("plugins");
     std::fs::create_dir(&plugins).unwrap();
     std::fs::write(plugins.join("fixed.wasm"), policies::FIXED).unwrap();
-    std::fs::write(plugins.join("reply.wasm"), workers::REPLY).unwrap();
+    std::fs::write(plugins.join("reply.wasm"), large(3)).unwrap();
     let run = |memory: &str| {
         let file = dir.path().join("tidegate.toml");
         let config = format!(
@@ -24,14 +42,13 @@ async fn a_host_that_starts_again_compiles_only_what_its_cache_does_not_have() {
         Running::start(tidegate(["run", "--server", server.url(), "--config", file.to_str().unwrap()]))
     };
     let mut first = run("2GiB");
-    // The handler is loaded then too.
-    first.line_with("policy in use").await;
+    first.line_with("worker started").await;
     first.signal(Signal::TERM);
     assert_eq!(first.end().await.code, Some(0));
     // Nothing can be compiled with so little.
     let mut second = run("128MiB");
-    second.line_with("policy in use").await;
-    std::fs::write(plugins.join("new.wasm"), workers::ECHO).unwrap();
+    second.line_with("worker started").await;
+    std::fs::write(plugins.join("new.wasm"), large(5)).unwrap();
     std::fs::rename(plugins.join("new.wasm"), plugins.join("reply.wasm")).unwrap();
     let refused = second.line_with("refused ").await;
     assert!(refused.contains("compile-memory"), "{refused}");

@@ -54,7 +54,7 @@ async fn a_demo_writes_a_picture_and_a_summary_for_a_person() {
 async fn a_demo_of_a_handler_that_is_not_there_says_which_there_are() {
     demo(&["--handler", "nothing"])
         .await
-        .failed_with(1, &["no plugin `nothing`", "drain, echo, fetch, fetch-async, fixed"]);
+        .failed_with(1, &["no plugin `nothing`", "drain, echo, fan-out, fetch, fetch-async, fixed"]);
 }
 
 #[tokio::test]
