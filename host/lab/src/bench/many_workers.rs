@@ -16,7 +16,7 @@ pub struct ManyWorkers {
     pub workers: f64,
     /// Seconds until all had their instance.
     pub start_s: f64,
-    /// Seconds until all had ended.
+    /// Seconds until all had ended, and the pull that was open, which takes up to a second.
     pub drain_s: f64,
     /// KiB of resident memory of the process for each worker beyond the first.
     pub rss_kib_each: f64,

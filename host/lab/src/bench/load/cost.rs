@@ -21,7 +21,8 @@ pub struct LoadCost {
     pub workers: f64,
     /// Seconds until all workers of a host had their instance, of the slowest host. Its plugins are loaded before.
     pub start_s: f64,
-    /// Seconds until all workers of a host have ended, of the slowest host.
+    /// Seconds until all workers of a host have ended, and the pull that was open, which takes up to a second; of the
+    /// slowest host.
     pub drain_s: f64,
 }
 

@@ -53,8 +53,7 @@ pub async fn serve(task: &HostTask) -> anyhow::Result<()> {
         handler = "fan-out"
         policy = "always"
         scale = {{ min = 1, max = 1, interval = "10s", window = "10s" }}
-        # A host that stops waits for its last pull.
-        pull.expires = "1s"
+        pull = {{ expires = "1s" }}
         "#,
         task.stream
     ))?;

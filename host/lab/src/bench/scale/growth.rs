@@ -20,10 +20,11 @@ pub struct Growth {
 }
 
 impl Growth {
-    /// Of values at points that ascend. Points at 0 and values that are not above 0 are left out, for they have no
-    /// power.
+    /// Of values at points that ascend. Points at 0, values that are not above 0, and all but the first of the same
+    /// point are left out, for they have no power.
     pub(super) fn of(values: &[(u32, f64)]) -> Self {
-        let seen: Vec<_> = values.iter().copied().filter(|(at, value)| *at > 0 && *value > 0.0).collect();
+        let mut seen: Vec<_> = values.iter().copied().filter(|(at, value)| *at > 0 && *value > 0.0).collect();
+        seen.dedup_by_key(|(at, _)| *at);
         let powers: Vec<(u32, f64)> = seen
             .iter()
             .zip(seen.iter().skip(1))
@@ -56,6 +57,12 @@ mod tests {
         let growth = of(|at| 100.0 + at);
         assert_eq!((growth.knee, growth.too_fast), (Some(100), None));
         assert!(growth.steepest < 1.0, "{growth:?}");
+    }
+
+    #[test]
+    fn a_point_that_comes_again_says_nothing() {
+        let again = Growth::of(&[(10, 1.0), (100, 1.0), (100, 9.0)]);
+        assert_eq!(again, Growth { knee: None, steepest: 0.0, too_fast: None });
     }
 
     #[test]
