@@ -162,7 +162,7 @@ async fn what_a_workload_does_stays_in_its_account_and_needs_no_more_than_is_pri
     assert_eq!(here.request("in.a", "kv keys list").await, "1 0");
     there.publish("in.a", "reject me").await;
     let letters = there.stored_count(DEAD, 1).await;
-    assert_eq!(&*letters[0].subject, "tidegate.dead.there");
+    assert_eq!(&*letters[0].subject, "there.dead");
     assert_eq!(there.stored("OUT").await.iter().map(text).collect::<Vec<_>>(), ["told"]);
     assert_eq!((here.stored("OUT").await.len(), here.stored(DEAD).await.len()), (0, 0));
     // The journal is the host's, and so is its stream.
