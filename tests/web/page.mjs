@@ -47,7 +47,7 @@ async function workload(open) {
   await page.goto(`${PAGE}#/workload/orders`);
   await page.locator(".chart .line").first().waitFor({ state: "attached" });
   assert.equal(await page.locator(".chart:visible").count(), 5);
-  const workers = page.locator(".chart-box", { hasText: "Workers" }).locator(".chart");
+  const workers = page.getByRole("img", { name: "Workers", exact: true });
   await workers.locator(".mark").nth(1).waitFor();
   // The shadow's line is beside the live one.
   await workers.locator(".line.s4").waitFor({ state: "attached" });
