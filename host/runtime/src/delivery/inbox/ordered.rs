@@ -1,7 +1,7 @@
 //! The inbox of a workload that keeps an order: a delivery gets into the queue when it may begin, and not before.
 //!
 //! What may not begin yet is here, announced as all that waits. Whoever takes a delivery from the queue has its
-//! [`Turn`], and says by it what became of the message.
+//! [`Turn`](super::turn::Turn), and says by it what became of the message.
 //!
 //! The order is locked before the queue, and never the other way round. What has a turn is never dropped under a lock.
 

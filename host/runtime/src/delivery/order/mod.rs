@@ -1,7 +1,7 @@
 //! Messages of one key one after the other, in the order of their stream, whatever the number of workers.
 //!
-//! [`Dispatch`] decides which delivery may begin: one of each key, and the next when the one before is settled for
-//! good. [`Completeness`] knows whether a message of an earlier place may still be elsewhere, and until it is here
+//! `Dispatch` decides which delivery may begin: one of each key, and the next when the one before is settled for
+//! good. `Completeness` knows whether a message of an earlier place may still be elsewhere, and until it is here
 //! nothing begins. Both are pure; the inbox asks them (`inbox/ordered.rs`), and `keep_order` is the task that looks
 //! after what is due.
 //!
