@@ -86,7 +86,7 @@ fn config(id: &str, workloads: &[String]) -> Table {
     let fleet = format!("fleet.bucket = '{BUCKET}'\nhost.id = '{id}'\nplugins.rescan = '5s'");
     // The leader looks no more seldom than with the interval of a second that is the default, but fifty hosts fit on
     // two cores.
-    let over = "policy = 'backlog'\nscale.interval = '5s'\npull.expires = '5s'";
+    let over = "policy = 'backlog'\nscale = { interval = '5s', window = '5s' }\npull.expires = '5s'";
     let all = workloads.iter().map(|name| work(name, over));
     all.fold(toml::from_str(&fleet).expect("what is here is TOML"), with)
 }
