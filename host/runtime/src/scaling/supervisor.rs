@@ -319,9 +319,12 @@ impl<D: Held, H: Handlers> Supervisor<D, H> {
     fn drain(&mut self, id: u64) {
         let Some(worker) = self.alive.get(&id) else { return };
         let (mode, grace) = (worker.mode.clone(), self.grace);
-        if mode.send_replace(WorkerMode::Drain) == WorkerMode::Work {
-            self.count_working(-1);
+        // One that drains already has its grace time, or had it.
+        if *mode.borrow() > WorkerMode::Work {
+            return;
         }
+        mode.send_replace(WorkerMode::Drain);
+        self.count_working(-1);
         self.workers.drains(id);
         tokio::spawn(async move {
             tokio::select! {

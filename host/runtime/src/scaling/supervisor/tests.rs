@@ -304,6 +304,23 @@ async fn a_worker_that_finds_no_room_is_not_told_as_one_that_failed() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_worker_whose_grace_time_is_over_has_no_other_when_all_drain() {
+    let shared = Arc::new(shared(Observer::new(|_| {}), &Conditions::new("work".into())));
+    let (workers, desired) = (Arc::new(Workers::default()), Arc::new(Desired::new(1)));
+    let (_swap, generation) = watch::channel(1);
+    let (starts, tried, prepared) = ([].into(), Arc::default(), Arc::default());
+    let handlers = TestHandlers { starts, tried, prepared, generation, room: None };
+    let mut supervisor = Supervisor::new(shared, handlers, desired, workers, Duration::from_secs(1));
+    let id = supervisor.start();
+    let mode = supervisor.alive[&id].mode.clone();
+    supervisor.drain(id);
+    assert_eq!(*mode.borrow(), WorkerMode::Drain);
+    mode.send_replace(WorkerMode::GiveBack);
+    supervisor.drain(id);
+    assert_eq!(*mode.borrow(), WorkerMode::GiveBack);
+}
+
+#[tokio::test(start_paused = true)]
 async fn there_are_no_more_workers_than_there_is_room_for_and_that_is_told_as_long_as_it_is_so() {
     let conditions = Conditions::new("work".into());
     let shared = Arc::new(shared(Observer::new(|_| {}), &conditions));
