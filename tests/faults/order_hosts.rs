@@ -107,7 +107,7 @@ impl Hosts<'_> {
             }
             Happens::IsPaused => {
                 host.pause()?;
-                // Shorter than the ack wait, and longer than the time after which another host takes over.
+                // Often longer than the ack wait, and sometimes than the time after which another host takes over.
                 let until = Instant::now() + Duration::from_millis(self.random.u64(500..12_000));
                 self.paused.push((host, until));
                 "paused"

@@ -16,14 +16,18 @@ use crate::drain::Drain;
 use crate::fleet::entries::{Report, Watched};
 use crate::fleet::host::Fleet;
 use crate::fleet::member::Member;
+use crate::fleet::owners;
 use crate::fleet::partition_place::{Has, PartitionPlace};
 use crate::fleet::seat::Decided;
 use crate::status::workload::WorkloadState;
 
 /// How often the plan is looked at, and made by the host that leads.
 const TICK: Duration = Duration::from_secs(1);
-/// For how long a host gets no partitions where no worker of one could start, as long as another can have them.
+/// For how long a host gets no partitions where one could not be worked, as long as another can have them.
 const UNABLE: Duration = Duration::from_secs(60);
+/// For how long a partition has to be cut off from its server until it counts as one that cannot be worked: a client
+/// that has lost its connection has it again by then.
+const CUT_OFF: Duration = Duration::from_secs(15);
 
 /// All workloads of this host that have partitions.
 #[derive(Debug)]
@@ -39,6 +43,8 @@ struct Spread {
     has: Arc<watch::Sender<Has>>,
     states: Mutex<BTreeMap<u32, Weak<WorkloadState>>>,
     unable_until: Mutex<Option<Instant>>,
+    /// Since when partitions that are this host's are cut off, by their number.
+    cut_off: Mutex<BTreeMap<u32, Instant>>,
 }
 
 impl Partitions {
@@ -63,7 +69,11 @@ impl Partitions {
         let (spread, drain) = (self.spread(&of.workload), self.drain.clone());
         let seen = spread.clone();
         let report = move || {
-            let room = if drain.is_wanted() || seen.is_unable() { 0 } else { u32::MAX };
+            let room = match (drain.is_wanted(), seen.is_unable()) {
+                (true, _) => owners::DRAINS,
+                (false, true) => owners::UNABLE,
+                (false, false) => owners::ABLE,
+            };
             Report { room, running: seen.running(), ..Report::default() }
         };
         let mut member = Member::of_partitions(self.fleet.clone(), &of.workload, Box::new(report));
@@ -79,29 +89,48 @@ impl Partitions {
 impl Spread {
     fn new() -> Arc<Self> {
         let has = Arc::new(watch::Sender::new(Has::none()));
-        Arc::new(Self { has, states: Mutex::default(), unable_until: Mutex::default() })
+        Arc::new(Self { has, states: Mutex::default(), unable_until: Mutex::default(), cut_off: Mutex::default() })
     }
 
-    fn states(&self) -> Vec<Arc<WorkloadState>> {
-        self.states.lock().values().filter_map(Weak::upgrade).collect()
+    fn states(&self) -> Vec<(u32, Arc<WorkloadState>)> {
+        let states = self.states.lock();
+        states.iter().filter_map(|(number, state)| Some((*number, state.upgrade()?))).collect()
     }
 
     /// Partitions that run here.
     fn running(&self) -> u32 {
-        u32::try_from(self.states().iter().filter(|state| state.running().is_some()).count()).unwrap_or(u32::MAX)
+        u32::try_from(self.states().iter().filter(|(_, state)| state.running().is_some()).count()).unwrap_or(u32::MAX)
     }
 
-    /// Whether no worker of a partition can start here, or could a short time ago.
+    /// Whether a partition that is this host's cannot be worked here, or could not a short time ago: no worker starts,
+    /// or its server does not let it.
     fn is_unable(&self) -> bool {
-        let stuck = |state: &Arc<WorkloadState>| {
+        let (now, states) = (Instant::now(), self.states());
+        let stuck = |state: &WorkloadState| {
             let runs = state.running().is_some_and(|parts| parts.workers.running() > 0);
             !runs && state.conditions.all().iter().any(|(part, _)| *part == Part::Workers)
         };
-        let mut until = self.unable_until.lock();
-        if self.states().iter().any(stuck) {
-            *until = Some(Instant::now() + UNABLE);
+        let cut_off = |state: &WorkloadState| {
+            let parts = [Part::Connection, Part::Setup, Part::Pull, Part::Run];
+            state.conditions.all().iter().any(|(part, _)| parts.contains(part))
+        };
+        let has = self.has.borrow().clone();
+        let mut since = self.cut_off.lock();
+        since.retain(|number, _| states.iter().any(|(of, state)| of == number && has.this(*of) && cut_off(state)));
+        for (number, _) in states.iter().filter(|(of, state)| has.this(*of) && cut_off(state)) {
+            since.entry(*number).or_insert(now);
         }
-        until.is_some_and(|until| until > Instant::now())
+        let is_cut_off = since.values().any(|since| now.saturating_duration_since(*since) >= CUT_OFF);
+        let mut until = self.unable_until.lock();
+        if is_cut_off || states.iter().any(|(_, state)| stuck(state)) {
+            *until = Some(now + UNABLE);
+        }
+        until.is_some_and(|until| until > now)
+    }
+
+    /// The host itself was cut off: what its partitions could not do meanwhile says nothing of it.
+    fn was_away(&self) {
+        self.cut_off.lock().clear();
     }
 
     /// Follows the plan, and makes it where this host leads.
@@ -119,7 +148,10 @@ impl Spread {
             let has = member.partitions().map_or(Has::All, Has::These);
             self.has.send_if_modified(|before| std::mem::replace(before, has.clone()) != has);
             match member.problem() {
-                Some(problem) => state.conditions.raise(Part::Fleet, &problem),
+                Some(problem) => {
+                    self.was_away();
+                    state.conditions.raise(Part::Fleet, &problem);
+                }
                 None => state.conditions.clear(Part::Fleet),
             }
         }

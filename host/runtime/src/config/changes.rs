@@ -76,7 +76,7 @@ pub fn plan(old: &Reading, new: &Reading) -> ReloadPlan {
     running.config.workloads.clear();
     running.written.workloads.clear();
     let mut fingerprints = BTreeMap::new();
-    for workload in &new.config.workloads {
+    for workload in &beside_connection(old, new) {
         let before = find(&old.config, &workload.name);
         let is_held = before.as_ref() != Some(workload) && !misfits(old, workload).is_empty();
         let (stays, from) = if is_held { (before.clone(), old) } else { (Some(workload.clone()), new) };
@@ -95,6 +95,21 @@ pub fn plan(old: &Reading, new: &Reading) -> ReloadPlan {
         changes.push(Change::HostRestart(of_host));
     }
     ReloadPlan { changes, running }
+}
+
+/// The new workloads beside the connection of the host that runs, which stays what it is until the host is started
+/// again: which of their own connections are the host's, and which are not, goes by that.
+fn beside_connection(old: &Reading, new: &Reading) -> Vec<Workload> {
+    let (host, edited) = (&old.config.nats, &new.config.nats);
+    let mut workloads = new.config.workloads.clone();
+    for workload in workloads.iter_mut().filter(|_| host != edited) {
+        let layer = new.written.workloads.get(workload.written_name());
+        if layer.is_some_and(|layer| layer.has_table(CONNECTION)) {
+            let own = workload.nats.take().unwrap_or_else(|| edited.clone());
+            workload.nats = Some(own).filter(|own| own != host);
+        }
+    }
+    workloads
 }
 
 fn change(old: &Reading, new: &Reading, before: Option<&Workload>, workload: &Workload) -> Option<Change> {
@@ -195,6 +210,24 @@ mod tests {
         let again = plan(&first.running, &reading(&new));
         assert_eq!(again.changes, first.changes);
         assert_eq!(plan(&again.running, &reading(&old)).changes, []);
+    }
+
+    #[test]
+    fn an_edited_connection_of_the_host_moves_no_workload_to_another_account() {
+        let nats = |host: &str| format!("nats.url = \"nats://{host}\"\n{}", workload("a", "nats.url = \"nats://b\""));
+        for (old, new) in [(nats("a"), nats("b")), (nats("b"), nats("a"))] {
+            let edited = plan(&reading(&old), &reading(&new));
+            assert_eq!(edited.changes, [Change::HostRestart(vec!["nats.url"])]);
+            assert_eq!(edited.running.config, reading(&old).config);
+            assert_eq!(plan(&edited.running, &reading(&old)).changes, []);
+        }
+        // A table that is written while the host still has the other connection.
+        let old = format!("nats.url = \"nats://a\"\n{}", workload("a", ""));
+        let edited = plan(&reading(&old), &reading(&nats("b")));
+        let [Change::Restarted { workload, .. }, Change::HostRestart(_)] = edited.changes.as_slice() else {
+            panic!("{:?}", edited.changes);
+        };
+        assert!(workload.nats.is_some());
     }
 
     #[test]

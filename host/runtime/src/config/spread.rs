@@ -20,12 +20,27 @@ impl WrittenWorkload {
                           tokens follow";
             wrong.push(self.place("subjects").error(problem, remedy));
         }
-        let count = usize::try_from(first.count).unwrap_or(usize::MAX);
-        if let Some(most) = self.workload.start_limits.max_in_flight.filter(|most| *most < count) {
-            let problem = format!("{most} are fewer than the {count} partitions, each of which has its part of them");
-            wrong.push(self.place("max-in-flight").error(problem, "raise it, or lower partitions"));
+        let (limits, batching) = (&self.workload.start_limits, &self.workload.batching);
+        for ((key, whole), (_, part)) in limits.at_once().into_iter().zip(limits.part(first.count).at_once()) {
+            let (Some(whole), Some(part)) = (whole, part) else { continue };
+            let count = first.count;
+            if part == 0 {
+                let problem = format!("{whole} is less than the {count} partitions, each of which has its part of it");
+                wrong.push(self.place(key).error(problem, "raise it, or lower partitions"));
+            } else if batching.wanted && (part + 1..=whole).contains(&batching.size) {
+                let size = batching.size;
+                let problem =
+                    format!("{size} is more than the part of {key} that each of {count} partitions has: {part}");
+                wrong.push(self.place("batching.size").error(problem, format!("lower it, or raise {key}")));
+            }
         }
         wrong
+    }
+
+    /// Whether both have one stream. Streams of the same name in two accounts are two.
+    fn has_stream_of(&self, other: &Self) -> bool {
+        let (mine, theirs) = (&self.workload, &other.workload);
+        mine.queue.stream == theirs.queue.stream && mine.nats == theirs.nats
     }
 
     /// One of its partitions, if it has any.
@@ -82,9 +97,8 @@ pub(super) fn collisions(all: &[WrittenWorkload], problems: &mut Vec<ConfigError
             if written.partitions.is_none() && other.partitions.is_none() {
                 continue;
             }
-            let same_stream = written.workload.queue.stream == other.workload.queue.stream;
             let both = |mine: &[String], theirs: &[String]| mine.iter().find(|name| theirs.contains(name)).cloned();
-            let consumer = || both(&mine.consumers, &theirs.consumers).filter(|_| same_stream);
+            let consumer = || both(&mine.consumers, &theirs.consumers).filter(|_| written.has_stream_of(other));
             let Some(name) = both(&mine.workloads, &theirs.workloads).or_else(consumer) else { continue };
             let here = written.place("consumer");
             let there = other.place("consumer").beside(&here);
@@ -99,7 +113,7 @@ pub(super) fn mappings(all: &[WrittenWorkload], problems: &mut Vec<ConfigError>)
     for (index, written) in all.iter().enumerate() {
         let stream = &written.workload.queue.stream;
         let differs = |other: &&WrittenWorkload| {
-            !stream.is_empty() && other.workload.queue.stream == *stream && other.partitions != written.partitions
+            !stream.is_empty() && written.has_stream_of(other) && other.partitions != written.partitions
         };
         if let Some(other) = all.iter().take(index).find(differs) {
             let here = written.place("partitions");
@@ -117,6 +131,35 @@ mod tests {
     use std::time::Duration;
 
     use crate::config::{Config, Rate};
+
+    const ORDERS: &str = "[workload.orders]\nstream = \"ORDERS\"\nhandler = \"h\"\npolicy = \"p\"\n\
+        order-key = \"subject:2\"\npartitions = 4\nfilter = [\"orders.*\"]\n";
+
+    #[test]
+    fn a_stream_of_the_same_name_in_another_account_is_another() {
+        let beside = |nats: &str| {
+            let other = "[workload.other]\nstream = \"ORDERS\"\nconsumer = \"orders-workers-p1\"\n\
+                handler = \"h\"\npolicy = \"p\"\n";
+            Config::from_toml(&format!("{ORDERS}{other}{nats}"))
+        };
+        beside("nats = { url = \"nats://elsewhere\" }\n").unwrap();
+        let wrong = beside("").unwrap_err().to_string();
+        for part in ["maps subjects to the partitions", "is what a partition is called"] {
+            assert!(wrong.contains(part), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_burst_that_is_less_than_the_partitions_cannot_be_divided() {
+        let with = |burst: u32| Config::from_toml(&format!("{ORDERS}rate = \"100/s\"\nburst = {burst}\n"));
+        with(4).unwrap();
+        let wrong = with(3).unwrap_err().to_string();
+        assert!(wrong.contains("burst") && wrong.contains("less than the 4 partitions"), "{wrong}");
+        let batches = |most: u32| Config::from_toml(&format!("{ORDERS}max-in-flight = {most}\nbatching.size = 10\n"));
+        batches(40).unwrap();
+        let wrong = batches(39).unwrap_err().to_string();
+        assert!(wrong.contains("batching.size") && wrong.contains("each of 4 partitions has: 9"), "{wrong}");
+    }
 
     #[test]
     fn a_workload_becomes_one_for_each_partition_and_they_share_its_limits() {

@@ -79,11 +79,7 @@ impl StartLimits {
                 probe_interval: keys.get("breaker.probe-interval"),
             }),
         };
-        let bounds = [
-            ("burst", limits.rate.map(|rate| usize::try_from(rate.burst).unwrap_or(usize::MAX))),
-            ("max-in-flight", limits.max_in_flight),
-        ];
-        for (key, most) in bounds {
+        for (key, most) in limits.at_once() {
             if let (Some(size), Some(most)) = (at_once, most)
                 && size > most
             {
@@ -95,9 +91,15 @@ impl StartLimits {
         limits
     }
 
+    /// How many may begin at once, by the keys that say it.
+    pub(super) fn at_once(&self) -> [(&'static str, Option<usize>); 2] {
+        let burst = self.rate.map(|rate| usize::try_from(rate.burst).unwrap_or(usize::MAX));
+        [("burst", burst), ("max-in-flight", self.max_in_flight)]
+    }
+
     /// What one of so many partitions may begin, so that all of them begin no more than this.
     pub(super) fn part(&self, count: u32) -> Self {
-        let part = |rate: Rate| Rate { every: rate.every.saturating_mul(count), burst: (rate.burst / count).max(1) };
+        let part = |rate: Rate| Rate { every: rate.every.saturating_mul(count), burst: rate.burst / count };
         let count_of = usize::try_from(count).unwrap_or(usize::MAX);
         Self {
             rate: self.rate.map(part),

@@ -390,6 +390,11 @@ impl Fleet {
         Some(self.unusable(&problem))
     }
 
+    /// Whether the bucket cannot be used. That another process has this host's id does not keep it from that.
+    pub(super) fn is_cut_off(&self) -> bool {
+        self.problems.lock().keys().any(|concern| *concern != Concern::Doubled)
+    }
+
     /// Why the bucket cannot be used, and what that means.
     pub(super) fn unusable(&self, problem: &str) -> String {
         format!("the fleet's bucket {} cannot be used: {problem}; meanwhile this host keeps its last share", self.name)

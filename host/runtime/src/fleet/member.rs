@@ -11,7 +11,7 @@ use tokio::time::{Instant, timeout};
 
 use super::entries::{Lease, Plan, Settings, lease_key, plan_key, read, settings_key, text, workers_key};
 use super::host::{BEAT, Fleet, GenerationsReporter, Reporter, Workplace, answered};
-use super::seat::{Decided, Next, Seat, Written};
+use super::seat::{Decided, Next, Planned, Seat, Written};
 use super::set_workers::{SetTime, SetWorkers};
 use super::totals::{Together, Totals};
 use super::view::part::{BucketState, UNLED};
@@ -49,7 +49,7 @@ pub(crate) enum Commit {
     Done,
     /// Nobody knows yet whether it holds.
     Unknown,
-    /// Another host leads: it does not.
+    /// It does not: another host leads, or this one does not see all hosts any more.
     Lost,
 }
 
@@ -132,7 +132,7 @@ impl Member {
 
     /// Whether this host asks for messages though it runs no worker: without a bucket that it can use, it does.
     pub(crate) fn parks(&self) -> bool {
-        self.problem().is_some() || self.fleet.view.lock().parks(&self.workload)
+        self.is_cut_off() || self.fleet.view.lock().parks(&self.workload)
     }
 
     /// Lets this host have its part of the limits, which have so many: so many of these, or all of them where they are
@@ -155,7 +155,7 @@ impl Member {
 
     /// Whether this host can use the bucket. Without it there are no entries to count, so this is the host's own time.
     fn bucket(&mut self) -> BucketState {
-        if self.problem().is_none() {
+        if !self.is_cut_off() {
             self.cut_off = None;
             return BucketState::Usable;
         }
@@ -168,7 +168,7 @@ impl Member {
     /// cannot use the bucket.
     pub(crate) fn partitions(&self) -> Option<BTreeSet<u32>> {
         let planned = self.fleet.owned(&self.workload);
-        if planned.is_none() && self.problem().is_some() { None } else { Some(planned.unwrap_or_default()) }
+        if planned.is_none() && self.is_cut_off() { None } else { Some(planned.unwrap_or_default()) }
     }
 
     /// How many hosts have a part in the plan.
@@ -195,6 +195,10 @@ impl Member {
     /// What does not work between this host and its fleet, and what mends it.
     pub(crate) fn problem(&self) -> Option<String> {
         self.fleet.problem().or_else(|| Some(self.fleet.unusable(self.problem.as_ref()?)))
+    }
+
+    fn is_cut_off(&self) -> bool {
+        self.problem.is_some() || self.fleet.is_cut_off()
     }
 
     /// What all hosts do and have done.
@@ -321,9 +325,11 @@ impl Member {
 
     /// Writes what was decided, and the plan if it is another than before. Returns the plan that it comes to, too.
     pub(crate) async fn commit(&mut self, decided: Decided) -> (Commit, Plan) {
-        let Some(lease) = self.seat.lease() else { return (Commit::Lost, Plan::default()) };
-        let Some((lease, revision)) = self.seat.decided(decided, &self.fleet.view.lock()) else {
-            return (Commit::Done, lease.plan());
+        let planned = self.seat.decided(decided, &self.fleet.view.lock());
+        let (lease, revision) = match planned {
+            Planned::Nothing => return (Commit::Lost, Plan::default()),
+            Planned::Same(plan) => return (Commit::Done, *plan),
+            Planned::Lease(lease, revision) => (*lease, revision),
         };
         let plan = lease.plan();
         let came = self.write(lease, revision).await;
@@ -348,7 +354,7 @@ impl Member {
 
     /// Gives back the lease and the share, so that other hosts go on at once.
     pub(crate) async fn leave(&mut self) {
-        self.fleet.workplaces.lock().remove(&self.workload);
+        self.leave_workplace();
         self.fleet.news.notify_one();
         let given = self.seat.given_back(&self.fleet.view.lock());
         let Some((lease, revision)) = given else { return };
@@ -360,6 +366,14 @@ impl Member {
         };
         if timeout(FAREWELL, farewell).await.is_err() {
             tracing::debug!(workload = self.workload, "the lease was not given back");
+        }
+    }
+
+    fn leave_workplace(&self) {
+        let mut workplaces = self.fleet.workplaces.lock();
+        // A workload that was started again has taken the place already.
+        if workplaces.get(&self.workload).is_some_and(|of| Arc::ptr_eq(of, &self.workplace)) {
+            workplaces.remove(&self.workload);
         }
     }
 
@@ -409,10 +423,6 @@ impl Member {
 
 impl Drop for Member {
     fn drop(&mut self) {
-        let mut workplaces = self.fleet.workplaces.lock();
-        // A workload that was started again has taken the place already.
-        if workplaces.get(&self.workload).is_some_and(|of| Arc::ptr_eq(of, &self.workplace)) {
-            workplaces.remove(&self.workload);
-        }
+        self.leave_workplace();
     }
 }

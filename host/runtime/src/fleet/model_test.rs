@@ -12,7 +12,7 @@ use super::entries::{
     Fold, HostEntry, HostId, Lease, Plan, Report, Watched, figures_key, host_key, lease_key, plan_key, read, text,
 };
 use super::figures::Figures;
-use super::seat::{Decided, Next, Seat, Written};
+use super::seat::{Decided, Next, Planned, Seat, Written};
 use super::view::{View, Watching};
 use crate::config::RolloutConfig;
 use crate::delivery::by_generation::CallSums;
@@ -75,7 +75,8 @@ struct Host {
 
 enum Intent {
     Do(Next),
-    Decide(Box<Lease>, u64),
+    /// It asks the policy, which answers this.
+    Ask(u32),
 }
 
 /// How a write goes.
@@ -97,6 +98,8 @@ enum Event {
     /// It does what it was about to do.
     Act(usize, Luck),
     Restart(usize),
+    /// Its watch has ended, and begins anew.
+    Watch(usize),
     /// Its plugin's file is this one of [`FILES`] from now on.
     File(usize, usize),
     Purge,
@@ -138,6 +141,15 @@ impl Host {
         let before = self.seat.lease().unwrap().rollout.as_ref();
         let rollout = decide::next(before, &rules, &hosts, None, Moment::default())?;
         Some(Step::new(rollout, &hosts, rules.share))
+    }
+
+    /// What the policy, which counts its decisions, has answered.
+    fn decided(&self, desired: u32) -> Option<Decided> {
+        let decisions = self.seat.lease()?.fold.as_ref().map_or(0, |fold| fold.decisions) + 1;
+        let (state, generation) = (decisions.to_string().into_bytes(), "g".to_owned());
+        let fold = Some(Fold { plugin: "p".to_owned(), generation, settings: String::new(), state, decisions });
+        let (watched, rollout, partitions) = (Watched::default(), self.rollout(), false);
+        Some(Decided { desired, fold, watched, set: None, running: 0, parts: None, rollout, partitions })
     }
 
     /// What it has to watch now. A change begins the watch anew, with the last version of each key.
@@ -218,6 +230,12 @@ impl World {
                 let boots = self.hosts[host].boots + 1;
                 self.hosts[host] = Host::new(host, boots);
             }
+            Event::Watch(host) => {
+                let of = &mut self.hosts[host];
+                if let Some(watching) = of.watching.take() {
+                    of.view.begin(watching);
+                }
+            }
             Event::File(host, file) => self.hosts[host].file = file,
             Event::Purge => {
                 self.bucket.last.clear();
@@ -238,18 +256,7 @@ impl World {
         }
         let next = of.seat.next(&of.view, true);
         of.intent = match next {
-            Next::Lead => {
-                // The policy counts its decisions.
-                let fold = of.seat.lease().unwrap().fold.clone();
-                let decisions = fold.map_or(0, |fold| fold.decisions) + 1;
-                let (state, generation) = (decisions.to_string().into_bytes(), "g".to_owned());
-                let fold = Some(Fold { plugin: "p".to_owned(), generation, settings: String::new(), state, decisions });
-                let desired = MIN + seed % (MAX - MIN + 1);
-                let (watched, rollout, partitions) = (Watched::default(), of.rollout(), false);
-                let decided =
-                    Decided { desired, fold, watched, set: None, running: 0, parts: None, rollout, partitions };
-                of.seat.decided(decided, &of.view).map(|(lease, revision)| Intent::Decide(Box::new(lease), revision))
-            }
+            Next::Lead => Some(Intent::Ask(MIN + seed % (MAX - MIN + 1))),
             Next::Follow | Next::Wait => None,
             next => Some(Intent::Do(next)),
         };
@@ -258,8 +265,11 @@ impl World {
     fn act(&mut self, host: usize, luck: Luck) {
         let Some(intent) = self.hosts[host].intent.take() else { return };
         match intent {
-            Intent::Decide(lease, revision) => {
-                let came = self.put(lease_key(W), text(&lease), Some(revision), luck);
+            Intent::Ask(desired) => {
+                let of = &self.hosts[host];
+                let Some(decided) = of.decided(desired) else { return };
+                let Planned::Lease(lease, revision) = of.seat.decided(decided, &of.view) else { return };
+                let came = self.put(lease_key(W), text(&*lease), Some(revision), luck);
                 if let Written::Stored(_) = came {
                     self.acted.push((self.bucket.lives, lease.fold.as_ref().unwrap().decisions));
                 }
@@ -306,6 +316,7 @@ impl World {
             assert!(purged || plan.epoch >= *highest, "{} was written after {highest}", plan.epoch);
             *highest = plan.epoch;
             assert!(plan.shares.values().sum::<u32>() <= MAX && plan.desired <= MAX);
+            assert!(plan.desired == 0 || !plan.shares.is_empty(), "a plan for no host: {plan:?}");
         }
         if purged {
             return;
@@ -381,6 +392,7 @@ fn events(hosts: usize) -> impl Strategy<Value = Vec<Event>> {
         12 => (of.clone(), any::<u32>()).prop_map(|(host, seed)| Event::Think(host, seed)),
         12 => (of.clone(), luck()).prop_map(|(host, luck)| Event::Act(host, luck)),
         1 => of.clone().prop_map(Event::Restart),
+        1 => of.clone().prop_map(Event::Watch),
         1 => (of, 0..FILES.len()).prop_map(|(host, file)| Event::File(host, file)),
     ];
     proptest::collection::vec(event, 0..400)

@@ -8,12 +8,18 @@ use super::shares::Candidate;
 /// The partitions of each host, by its id. No partition has two.
 pub(crate) type Owners = BTreeMap<String, BTreeSet<u32>>;
 
-/// The hosts among which partitions are shared out: each has room for all, unless none of its workers could start while
-/// another host can work.
+/// As what a host reports its room for partitions, of which it works as many as it is given.
+pub(crate) const DRAINS: u32 = 0;
+/// It could not work one that it has.
+pub(crate) const UNABLE: u32 = 1;
+/// It can work them.
+pub(crate) const ABLE: u32 = u32::MAX;
+
+/// The hosts among which partitions are shared out: those that can work them, or else those that do not drain.
 pub(crate) fn able(mut candidates: Vec<Candidate>) -> Vec<Candidate> {
-    let any = candidates.iter().any(|host| host.room > 0);
+    let best = candidates.iter().map(|host| host.room).max().unwrap_or_default();
     for host in &mut candidates {
-        host.room = if host.room > 0 || !any { u32::MAX } else { 0 };
+        host.room = if host.room == best { u32::MAX } else { 0 };
         host.running = 0;
     }
     candidates
@@ -53,7 +59,7 @@ mod tests {
         let host = |(id, (capacity, able)): (usize, &(u32, bool))| Candidate {
             id: format!("h{id:02}"),
             capacity: *capacity,
-            room: if *able { 7 } else { 0 },
+            room: if *able { ABLE } else { UNABLE },
             running: 3,
         };
         capacities.iter().enumerate().map(host).collect()
@@ -95,6 +101,10 @@ mod tests {
         assert_eq!((one.1.get("h00"), one.1["h01"].len()), (None, 4));
         let none = plan(4, hosts(&[(1, false), (1, false)]), &one);
         assert_eq!(all(&none.1), [0, 1, 2, 3]);
+        // One that drains gets none though the other cannot work.
+        let mut drained = hosts(&[(1, true), (1, false)]);
+        drained[0].room = DRAINS;
+        assert_eq!(plan(4, drained, &one).1["h01"].len(), 4);
     }
 
     proptest! {

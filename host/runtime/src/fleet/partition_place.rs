@@ -32,7 +32,8 @@ impl Has {
         Self::These(BTreeSet::new())
     }
 
-    fn this(&self, number: u32) -> bool {
+    /// Whether this partition is one of them.
+    pub(crate) fn this(&self, number: u32) -> bool {
         match self {
             Self::These(numbers) => numbers.contains(&number),
             Self::All => true,

@@ -51,6 +51,18 @@ pub(crate) enum Written {
     Unknown,
 }
 
+/// What a decision comes to.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Planned {
+    /// Nothing: this host does not lead, or does not see all hosts any more. The watch may have begun anew while the
+    /// policy was asked, and shares among the hosts it has brought by then would be none.
+    Nothing,
+    /// The plan that there is.
+    Same(Box<Plan>),
+    /// Another lease, written if the revision is this.
+    Lease(Box<Lease>, u64),
+}
+
 /// What has been decided.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Decided {
@@ -263,10 +275,12 @@ impl Seat {
         self.plan = Some((revision, own));
     }
 
-    /// What the leader writes for a decision: the next lease and the revision that it replaces. `None` where nothing
-    /// has changed, or where this host does not lead.
-    pub(crate) fn decided(&self, decided: Decided, view: &View) -> Option<(Lease, u64)> {
-        let Stand::Leading { lease, revision } = &self.stand else { return None };
+    /// What the leader writes for a decision.
+    pub(crate) fn decided(&self, decided: Decided, view: &View) -> Planned {
+        let Stand::Leading { lease, revision } = &self.stand else { return Planned::Nothing };
+        if !view.sees_all() {
+            return Planned::Nothing;
+        }
         let Decided { desired, fold, watched, set, running, parts, rollout, partitions } = decided;
         let mut candidates = view.candidates(&self.workload);
         if partitions {
@@ -296,13 +310,13 @@ impl Seat {
         let same_fold = fold.as_ref().map(Fold::same) == lease.fold.as_ref().map(Fold::same);
         let same_asked = rollout == lease.rollout && set == lease.set;
         if same && same_fold && same_asked && view.entries_since(*revision) < RENEW {
-            return None;
+            return Planned::Same(Box::new(lease.plan()));
         }
         let epoch = if same { lease.epoch } else { lease.epoch + 1 };
         let (lineage, holder) = (lease.lineage.clone(), lease.holder.clone());
         let lease = Lease { lineage, holder, epoch, desired, shares, owners, parks, apart, limit, ..Lease::default() };
         let made = Lease { fold, watched, set, rollout, told, ..lease };
-        Some((made, *revision))
+        Planned::Lease(Box::new(made), *revision)
     }
 
     /// What the plan says of a rollout: it is another where hosts have something to do, and now and then for what is

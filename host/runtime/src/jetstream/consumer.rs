@@ -161,7 +161,8 @@ impl BoundConsumer {
         let WorkloadBinding { client, stream, .. } = &*self.binding;
         let state = client.consumer_state(stream, &self.consumer).await?;
         let state = state.ok_or_else(|| anyhow::anyhow!("there is no consumer {}", self.consumer))?;
-        Ok(Unsettled { count: state.num_ack_pending, last: state.delivered.consumer_seq })
+        let (count, redelivered) = (state.num_ack_pending, state.num_redelivered);
+        Ok(Unsettled { count, redelivered, last: state.delivered.consumer_seq })
     }
 
     /// Starts to pull.

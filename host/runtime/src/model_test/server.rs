@@ -168,7 +168,9 @@ impl ServerState {
     /// What the consumer says of deliveries that are not settled.
     pub(super) fn unsettled(&self) -> Unsettled {
         let pending = |message: &&ModelMessage| matches!(message.place, MessageState::Out { .. } | MessageState::Again);
-        Unsettled { count: self.messages.iter().filter(pending).count() as u64, last: self.delivered }
+        let pending: Vec<_> = self.messages.iter().filter(pending).collect();
+        let redelivered = pending.iter().filter(|message| message.attempts > 1).count() as u64;
+        Unsettled { count: pending.len() as u64, redelivered, last: self.delivered }
     }
 
     /// An earlier message of the same key that no host has settled for good, if the order is kept.

@@ -268,7 +268,7 @@ impl<P: Policies, S: Source> FleetMonitor<P, S> {
                     lead.unknown = Some(UnknownCall { decisions, call, made, planned });
                 }
             }
-            // Another host leads, and has decided for itself.
+            // Another host leads, and has decided for itself; or this one asks again once it sees all hosts.
             Commit::Lost => {}
         }
     }

@@ -1,5 +1,6 @@
 //! What is held of an order, and whether all of it is here.
 
+use std::collections::HashSet;
 use std::sync::Weak;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
 use std::time::Duration;
@@ -40,6 +41,8 @@ pub(super) struct OrderState<D> {
     pub(super) late: SettledLate,
     /// Deliveries of messages that were settled late, to be given back.
     pub(super) again: Vec<Waiting<D>>,
+    /// Messages that the server has delivered more than once. Some may not be held any more.
+    redelivered: HashSet<(KeyHash, u64)>,
     /// The server is to be asked at once what is unsettled.
     pub(super) ask: bool,
     /// All that waits was given back, and nothing waits any more.
@@ -52,6 +55,23 @@ pub(super) struct OrderState<D> {
 impl<D> OrderState<D> {
     pub(super) fn may_begin(&self) -> bool {
         self.here.is_complete() && !self.ended
+    }
+
+    /// A message came with this attempt, as the server counts them.
+    pub(super) fn came(&mut self, key: KeyHash, sequence: u64, attempt: u32) {
+        if attempt <= 1 {
+            self.redelivered.remove(&(key, sequence));
+            return;
+        }
+        self.redelivered.insert((key, sequence));
+        if self.redelivered.len() > 2 * self.dispatch.held() + SPARE {
+            self.forget_redelivered();
+        }
+    }
+
+    fn forget_redelivered(&mut self) {
+        let Self { redelivered, dispatch, .. } = self;
+        redelivered.retain(|(key, sequence)| dispatch.holds(*key, *sequence));
     }
 
     /// Keeps a turn that is over. It is returned if there are enough.
@@ -71,6 +91,7 @@ impl<D> Ordered<D> {
             here: Completeness::new(Instant::now()),
             late: SettledLate::default(),
             again: Vec::new(),
+            redelivered: HashSet::new(),
             ask: true,
             ended: false,
             spare: Vec::new(),
@@ -174,10 +195,11 @@ impl<D> Ordered<D> {
     }
 
     /// What is held for sure: the server may have heard already of what is being settled.
-    pub(super) fn asked(&self, state: &OrderState<D>) -> Asked {
+    pub(super) fn asked(&self, state: &mut OrderState<D>) -> Asked {
         let settled = self.settled.load(SeqCst);
         let held = (state.dispatch.held() as u64).saturating_sub(self.settling.load(SeqCst));
-        Asked { held, settled }
+        state.forget_redelivered();
+        Asked { held, redelivered: state.redelivered.len() as u64, settled }
     }
 
     pub(super) fn gone(&self, key: KeyHash, sequence: u64) {

@@ -51,6 +51,7 @@ impl<D: Held> Inbox<D> {
         let mut arrived = Waiting { held, since, company, turn: Some(turn), permit: None };
         let was_complete = state.here.is_complete();
         state.here.arrived(number, since);
+        state.came(key, sequence, attempt);
         if was_complete && !state.here.is_complete() {
             order.seen.missed();
             state.ask = true;
@@ -95,10 +96,10 @@ impl<D: Held> Inbox<D> {
         let may_begin = state.may_begin();
         state.dispatch.due(Instant::now(), may_begin).into_iter().for_each(|waiting| self.begins(waiting));
         order.tell(&state);
-        let asked = order.asked(&state);
+        let asks = !state.here.is_complete() && !state.ended;
         Some(OrderNext {
             due: state.dispatch.next_due(),
-            asks: (!state.here.is_complete() && !state.ended).then_some(asked),
+            asks: asks.then(|| order.asked(&mut state)),
             at_once: std::mem::take(&mut state.ask),
             waits: state.dispatch.waiting() > 0,
         })
@@ -137,7 +138,9 @@ impl<D: Held> Inbox<D> {
     pub(crate) fn unsettled(&self, asked: Asked, unsettled: Unsettled) -> Option<(u64, Duration)> {
         let order = self.order.as_ref()?;
         let mut state = order.state.lock();
-        state.here.answered(asked, unsettled, order.settled.load(SeqCst));
+        let is_patient =
+            state.here.missing_for(Instant::now()).is_none_or(|since| since < order.consumer.ack_wait() * 2);
+        state.here.answered(asked, unsettled, order.settled.load(SeqCst), is_patient);
         if state.may_begin() {
             state.dispatch.begin_all().into_iter().for_each(|waiting| self.begins(waiting));
         }

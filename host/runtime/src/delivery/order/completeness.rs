@@ -6,6 +6,10 @@
 //!
 //! The consumer numbers its deliveries, so one that is missing shows in the next one's number. That all are here again
 //! shows in the server's count of unsettled ones: it is no more than what is held here.
+//!
+//! A message that is held here and was delivered more than once may be settled by the host that had it before, as by
+//! one that stood still and goes on. Then it would stand for one that is missing. But the server also counts unsettled
+//! messages that it has delivered more than once: so many as are fewer than those held here are settled elsewhere.
 
 use std::time::Duration;
 
@@ -16,6 +20,8 @@ use tokio::time::Instant;
 pub(crate) struct Unsettled {
     /// Deliveries that are not settled, with whichever host.
     pub(crate) count: u64,
+    /// Those among them that are not the first of their message.
+    pub(crate) redelivered: u64,
     /// The number of its last delivery.
     pub(crate) last: u64,
 }
@@ -25,6 +31,8 @@ pub(crate) struct Unsettled {
 pub(crate) struct Asked {
     /// Messages that were held.
     pub(crate) held: u64,
+    /// Those among them that the server had delivered more than once.
+    pub(crate) redelivered: u64,
     /// Messages that this host had begun to settle, ever.
     pub(crate) settled: u64,
 }
@@ -36,7 +44,7 @@ pub(crate) struct Completeness {
     since: Instant,
     /// The number of the last delivery, of whichever host, once it is known.
     last: Option<u64>,
-    /// What the server said last.
+    /// What the server said last, with what is held here though it is settled elsewhere.
     unsettled: Option<u64>,
 }
 
@@ -80,12 +88,15 @@ impl Completeness {
     }
 
     /// The server has answered. `settled` counts what this host has begun to settle until now: what it has settled
-    /// since it asked may have been counted there or not.
-    pub(crate) fn answered(&mut self, asked: Asked, unsettled: Unsettled, settled: u64) {
+    /// since it asked may have been counted there or not. `is_patient` is whether there is still time for what is not
+    /// as it seems: a server that has crashed may not know any more what it has delivered more than once.
+    pub(crate) fn answered(&mut self, asked: Asked, unsettled: Unsettled, settled: u64, is_patient: bool) {
         self.last.get_or_insert(unsettled.last);
+        let elsewhere = if is_patient { asked.redelivered.saturating_sub(unsettled.redelivered) } else { 0 };
+        let count = unsettled.count.saturating_add(elsewhere);
         let surely_held = asked.held.saturating_sub(settled.saturating_sub(asked.settled));
-        self.is_complete |= unsettled.count <= surely_held;
-        self.unsettled = Some(unsettled.count);
+        self.is_complete |= count <= surely_held;
+        self.unsettled = Some(count);
     }
 }
 
@@ -94,11 +105,11 @@ mod tests {
     use super::*;
 
     fn asked(held: u64, settled: u64) -> Asked {
-        Asked { held, settled }
+        Asked { held, redelivered: 0, settled }
     }
 
     fn unsettled(count: u64, last: u64) -> Unsettled {
-        Unsettled { count, last }
+        Unsettled { count, redelivered: 0, last }
     }
 
     #[tokio::test(start_paused = true)]
@@ -106,12 +117,12 @@ mod tests {
         let now = Instant::now();
         let mut here = Completeness::new(now);
         assert_eq!((here.is_complete(), here.missing(0)), (false, None));
-        here.answered(asked(0, 0), unsettled(3, 20), 0);
+        here.answered(asked(0, 0), unsettled(3, 20), 0, true);
         assert_eq!((here.is_complete(), here.missing(1)), (false, Some(2)));
-        here.answered(asked(3, 0), unsettled(3, 23), 0);
+        here.answered(asked(3, 0), unsettled(3, 23), 0, true);
         assert_eq!((here.is_complete(), here.missing(3), here.missing_for(now)), (true, None, None));
         let mut first = Completeness::new(now);
-        first.answered(asked(0, 0), unsettled(0, 20), 0);
+        first.answered(asked(0, 0), unsettled(0, 20), 0, true);
         first.arrived(21, now);
         assert!(first.is_complete());
     }
@@ -120,21 +131,39 @@ mod tests {
     async fn a_delivery_that_is_missing_shows_in_the_next_ones_number() {
         let now = Instant::now();
         let mut here = Completeness::new(now);
-        here.answered(asked(0, 0), unsettled(0, 0), 0);
+        here.answered(asked(0, 0), unsettled(0, 0), 0, true);
         (1..5).for_each(|number| here.arrived(number, now));
         assert!(here.is_complete());
         here.arrived(6, now);
         assert!(!here.is_complete());
-        here.answered(asked(5, 0), unsettled(6, 6), 0);
+        here.answered(asked(5, 0), unsettled(6, 6), 0, true);
         assert_eq!((here.is_complete(), here.missing(5)), (false, Some(1)));
     }
 
     #[tokio::test(start_paused = true)]
     async fn what_was_settled_while_the_server_was_asked_does_not_stand_for_what_is_missing() {
         let mut here = Completeness::new(Instant::now());
-        here.answered(asked(3, 7), unsettled(3, 9), 8);
+        here.answered(asked(3, 7), unsettled(3, 9), 8, true);
         assert!(!here.is_complete());
-        here.answered(asked(3, 8), unsettled(3, 9), 8);
+        here.answered(asked(3, 8), unsettled(3, 9), 8, true);
+        assert!(here.is_complete());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_another_host_has_settled_though_it_is_held_here_does_not_stand_for_what_is_missing() {
+        let mut here = Completeness::new(Instant::now());
+        // Three were with a host that stood still, and two have come here since. It goes on and settles one of these.
+        let asked = Asked { held: 2, redelivered: 2, settled: 0 };
+        let unsettled = Unsettled { count: 2, redelivered: 1, last: 9 };
+        here.answered(asked, unsettled, 0, true);
+        assert_eq!((here.is_complete(), here.missing(2)), (false, Some(1)));
+        // The third has come.
+        let asked = Asked { held: 3, redelivered: 3, settled: 0 };
+        here.answered(asked, Unsettled { count: 2, redelivered: 2, last: 10 }, 0, true);
+        assert!(here.is_complete());
+        // For ever it does not wait.
+        let mut here = Completeness::new(Instant::now());
+        here.answered(Asked { held: 2, redelivered: 2, settled: 0 }, unsettled, 0, false);
         assert!(here.is_complete());
     }
 }

@@ -94,6 +94,11 @@ impl<T> Dispatch<T> {
         limits.without(self.waiting, self.bytes)
     }
 
+    /// Whether this message is held.
+    pub(crate) fn holds(&self, key: KeyHash, sequence: u64) -> bool {
+        self.keys.get(&key).is_some_and(|line| line.begun == Some(sequence) || line.waiting.has(sequence))
+    }
+
     /// The delivery of this message that waits.
     pub(crate) fn find(&mut self, key: KeyHash, sequence: u64) -> Option<&mut T> {
         self.keys.get_mut(&key)?.waiting.find(sequence)

@@ -33,8 +33,8 @@ struct Batch<D> {
 
 impl<D: Held> Batch<D> {
     fn of(waiting: Vec<Waiting<D>>) -> Self {
-        let mut batch = Self::with_room_for(waiting.len());
-        waiting.into_iter().for_each(|waiting| batch.push(waiting));
+        let mut batch = Self::with_room_for(0);
+        batch.add(waiting);
         batch
     }
 
@@ -46,6 +46,15 @@ impl<D: Held> Batch<D> {
             turns: Vec::with_capacity(deliveries),
             permits: Vec::with_capacity(deliveries),
         }
+    }
+
+    fn add(&mut self, more: Vec<Waiting<D>>) {
+        self.held.reserve(more.len());
+        self.since.reserve(more.len());
+        self.company.reserve(more.len());
+        self.turns.reserve(more.len());
+        self.permits.reserve(more.len());
+        more.into_iter().for_each(|waiting| self.push(waiting));
     }
 
     fn push(&mut self, Waiting { held, since, company, turn, permit }: Waiting<D>) {
@@ -194,7 +203,7 @@ impl<D: Held, H: Handlers> Worker<D, H> {
             bytes: limits.max_bytes.saturating_sub(batch.bytes()),
         };
         let add = |batch: &mut Batch<D>, (more, is_full): (Vec<Waiting<D>>, bool)| {
-            more.into_iter().for_each(|waiting| batch.push(waiting));
+            batch.add(more);
             is_full
         };
         let there = shared.inbox.try_take_more(room(&batch));

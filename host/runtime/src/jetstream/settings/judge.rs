@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::info::{ConsumerConfig, ConsumerState, FOR_EVER, StreamConfig, duration};
-use super::mapping::unmapped;
+use super::mapping::{mapped, unmapped};
 use super::overlap::{Reserved, reserved};
 use super::refusal::SettingsRefusal;
 use crate::config::units::show_duration;
@@ -72,6 +72,7 @@ pub fn judge(
     warnings.extend(forgets(config, stream, &edit));
     warnings.extend(differs(config, stream, workload, &edit));
     warnings.extend(of_stream(stream));
+    warnings.extend(mapped(stream, &workload.queue));
     warnings.extend(loops(config, stream, workload));
     ConsumerVerdict { refusal, held: paused(consumer, &workload.name, &edit), settings: settings(config), warnings }
 }

@@ -9,6 +9,13 @@ use crate::config::{Queue, SubjectMapping};
 pub(crate) fn unmapped(stream: &StreamConfig, queue: &Queue) -> Option<SettingsRefusal> {
     let partition = queue.partition.as_ref()?;
     let (name, count, token) = (&stream.name, partition.count, partition.token);
+    if stream.is_interest() {
+        return Some(SettingsRefusal {
+            problem: "its retention is interest, so the server drops a message whose partition has no consumer yet"
+                .into(),
+            remedy: "Use a stream with another retention, or leave out partitions.".into(),
+        });
+    }
     let [subject] = stream.subjects.as_slice() else {
         return Some(SettingsRefusal {
             problem: format!(
@@ -43,6 +50,19 @@ pub(crate) fn unmapped(stream: &StreamConfig, queue: &Queue) -> Option<SettingsR
     })
 }
 
+/// What a workload without partitions should know of a stream that maps its subjects to some.
+pub(crate) fn mapped(stream: &StreamConfig, queue: &Queue) -> Option<String> {
+    let transform = stream.subject_transform.as_ref().filter(|_| queue.partition.is_none())?;
+    let (source, destination) = (&transform.src, &transform.dest);
+    destination.starts_with("{{partition(").then(|| {
+        format!(
+            "the stream maps `{source}` to `{destination}`, so each subject that this workload sees begins with the \
+             number of a partition, which filter and order-key have to count as a token; give it partitions if other \
+             workloads of the stream have some"
+        )
+    })
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -56,6 +76,17 @@ mod tests {
             subject_transform: transform.map(|(src, dest)| SubjectTransform { src: src.into(), dest: dest.into() }),
             ..StreamConfig::default()
         }
+    }
+
+    #[test]
+    fn a_workload_without_partitions_is_told_of_the_mapping_of_its_stream() {
+        let toml = "[workload.orders]\nstream = \"ORDERS\"\nhandler = \"h\"\npolicy = \"p\"";
+        let workloads = crate::config::Config::from_toml(toml).unwrap().workloads;
+        let queue = &workloads.first().unwrap().queue;
+        let with = |transform| mapped(&stream(&["orders.*"], transform), queue);
+        assert_eq!((with(None), with(Some(("orders.*", "new.{{wildcard(1)}}")))), (None, None));
+        let told = with(Some(("orders.*", "{{partition(4,1)}}.orders.{{wildcard(1)}}"))).unwrap();
+        assert!(told.contains("begins with the number of a partition"), "{told}");
     }
 
     fn judged(stream: &StreamConfig, count: u32) -> Option<String> {
@@ -81,6 +112,8 @@ mod tests {
         let some = judged(&stream(&["orders.*"], Some(("orders.a", mapped.1))), 4).unwrap();
         assert!(some.contains("it maps `orders.a`"), "{some}");
         assert!(judged(&stream(&["orders.*", "other.*"], Some(mapped)), 4).unwrap().starts_with("it has 2 subjects"));
+        let interest = StreamConfig { retention: "interest".into(), ..stream(&["orders.*"], Some(mapped)) };
+        assert!(judged(&interest, 4).unwrap().starts_with("its retention is interest"));
         assert!(judged(&stream(&["orders.>"], None), 4).unwrap().starts_with("token 2 of its subject `orders.>`"));
     }
 }

@@ -6,11 +6,20 @@ use std::fs::{DirBuilder, Metadata, Permissions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use wasmtime::{Cache, CacheConfig};
 
+use crate::clock::time_of_day;
+
 /// The beginning of the extension of files that wasmtime's cache is still writing.
 const UNFINISHED: &str = "wip-atomic-write";
+/// The beginning of the name of a directory that a process compiles in.
+pub(super) const COMPILING: &str = "compiling-";
+/// The beginning of the name of a file that is still being written, as `tempfile` has it.
+const TEMPORARY: &str = ".tmp";
+/// The age from which on nobody uses these any more: twice the longest that `plugins.compile-time` can be.
+const ABANDONED: Duration = Duration::from_secs(2 * 60 * 60);
 
 /// Why the directory cannot keep compiled code.
 #[derive(Debug, thiserror::Error)]
@@ -150,6 +159,30 @@ pub(super) fn forget_unfinished(dir: &Path) {
             }
         }
     }
+}
+
+/// Removes what processes have left in the directory that were killed while they compiled or wrote. What other hosts
+/// are writing just now stays.
+pub(super) fn forget_abandoned(dir: &Path) {
+    let now = time_of_day();
+    for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
+        // Another host may just have removed it.
+        let Ok(metadata) = entry.metadata() else { continue };
+        let age = metadata.modified().ok().and_then(|modified| now.duration_since(modified).ok());
+        let is_abandoned = |age| is_abandoned(&entry.file_name().to_string_lossy(), metadata.is_dir(), age);
+        if !age.is_some_and(is_abandoned) {
+            continue;
+        }
+        // What cannot be removed is tried again the next time.
+        let _ = match metadata.is_dir() {
+            true => std::fs::remove_dir_all(entry.path()),
+            false => std::fs::remove_file(entry.path()),
+        };
+    }
+}
+
+fn is_abandoned(name: &str, is_directory: bool, age: Duration) -> bool {
+    name.starts_with(if is_directory { COMPILING } else { TEMPORARY }) && age > ABANDONED
 }
 
 fn private(dir: &Path, path: &Path, metadata: &Metadata, own: u32) -> Result<(), CacheError> {

@@ -221,7 +221,8 @@ pub fn compile_into(dir: &Path, to: CompileFor, bytes: &[u8]) -> Result<(), Comp
     if note.holds() {
         return Ok(());
     }
-    let own = tempfile::Builder::new().prefix("compiling-").tempdir_in(cache.directory());
+    cache::forget_abandoned(cache.directory());
+    let own = tempfile::Builder::new().prefix(cache::COMPILING).tempdir_in(cache.directory());
     let own = own.map_err(|_| CompileError::NotKept)?;
     let alone = Engine::new(&to.config(cache::open(own.path())?)).map_err(invalid)?;
     Component::from_binary(&alone, bytes).map_err(invalid)?;
@@ -239,4 +240,53 @@ pub fn compile_into(dir: &Path, to: CompileFor, bytes: &[u8]) -> Result<(), Comp
 #[allow(clippy::needless_pass_by_value, reason = "it is mapped over errors")]
 fn invalid(error: wasmtime::Error) -> CompileError {
     CompileError::Invalid(format!("{error:#}"))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::fs::{self, File};
+
+    use super::*;
+    use crate::clock::time_of_day;
+
+    /// A component without anything in it.
+    const EMPTY: &[u8] = b"\0asm\x0d\0\x01\0";
+
+    #[test]
+    fn what_killed_compilers_have_left_is_removed_and_what_others_write_now_is_not() {
+        let root = tempfile::tempdir().unwrap();
+        let dir = root.path().join("compiled");
+        cache::open(&dir).unwrap();
+        let old = [dir.join("compiling-old"), dir.join(".tmpold")];
+        let other = [dir.join("compiling-new"), dir.join(".tmpnew"), dir.join("old")];
+        for path in old.iter().chain(&other) {
+            match path.file_name().unwrap().to_str().unwrap().starts_with(cache::COMPILING) {
+                true => fs::create_dir_all(path.join("modules/wasmtime-1")).unwrap(),
+                false => fs::write(path, "half").unwrap(),
+            }
+        }
+        for path in old.iter().chain(&other[2..]) {
+            File::open(path).unwrap().set_modified(time_of_day() - Duration::from_secs(3 * 60 * 60)).unwrap();
+        }
+        compile_into(&dir, CompileFor::Handlers, EMPTY).unwrap();
+        assert!(old.iter().all(|path| !path.exists()));
+        assert!(other.iter().all(|path| path.exists()));
+    }
+
+    #[test]
+    fn code_that_is_kept_but_cannot_be_noted_is_compiled_all_the_same() {
+        let root = tempfile::tempdir().unwrap();
+        let dir = root.path().join("compiled");
+        cache::open(&dir).unwrap();
+        // No directory of notes can be made here.
+        fs::write(dir.join("notes"), "").unwrap();
+        compile_into(&dir, CompileFor::Handlers, EMPTY).unwrap();
+        fs::remove_file(dir.join("notes")).unwrap();
+        compile_into(&dir, CompileFor::Handlers, EMPTY).unwrap();
+        let cache = cache::open(&dir).unwrap();
+        let engine = Engine::new(&CompileFor::Handlers.config(cache.clone())).unwrap();
+        assert!(CompiledNote::of(cache.directory(), &engine, &sha256(EMPTY)).holds());
+    }
 }

@@ -197,6 +197,11 @@ impl FileProgress {
         self.again = None;
     }
 
+    /// Notes that what was good before is in use, while what is there now is refused.
+    pub(super) fn began_with(&mut self, digest: &str) {
+        self.loaded = Some(digest.to_owned());
+    }
+
     /// Notes that content was refused.
     pub(super) fn refused(&mut self, refused: Refused<'_>, wall: SystemTime, now: Instant) -> RefusedAction {
         let Refused { digest, reason, cause, fingerprint, took } = refused;

@@ -78,6 +78,14 @@ impl Place {
         }
     }
 
+    /// What was good before what is there now, if the place has kept it.
+    pub(super) async fn before(&self, host: &PluginHost) -> Option<FileContent> {
+        match self {
+            Self::Directory(_) | Self::Bucket(_) => None,
+            Self::Registry(registry) => registry.before(host.max_size()).await,
+        }
+    }
+
     /// A plugin with this digest, that was read there, was loaded.
     pub(super) async fn loaded(&self, digest: &Digest) {
         if let Self::Registry(registry) = self {

@@ -125,6 +125,9 @@ impl<W: World> PluginFile<W> {
                         self.progress.suspect();
                         return self.progress.look_again(Instant::now());
                     }
+                    if self.slot.generation().is_none() {
+                        self.begin_with_what_was_before().await;
+                    }
                 }
             }
         }
@@ -193,6 +196,29 @@ impl<W: World> PluginFile<W> {
         true
     }
 
+    /// Where what is there now is refused at a start, puts what was good before into use. The refusal stays told, and
+    /// what is there is tried again as it would be.
+    async fn begin_with_what_was_before(&mut self) {
+        let Some(source) = self.place.before(&self.host).await else { return };
+        let identity = source.identity();
+        match self.host.make(source, &self.tried, &self.slot.wanted).await {
+            Ok(loaded) => {
+                self.progress.began_with(&identity);
+                let digest = loaded.generation().digest.clone();
+                self.slot.adopt(loaded);
+                tracing::warn!(
+                    plugin = self.slot.name, generation = %digest,
+                    "{} is refused; what was fetched before is used until another one can be", self.shown
+                );
+            }
+            // It was good once, for another use or before the configuration was another.
+            Err(refusal) => tracing::debug!(
+                plugin = self.slot.name, generation = %shown(&identity), reason = %refusal,
+                "what was fetched before is refused too"
+            ),
+        }
+    }
+
     fn unreadable(&mut self, refusal: &PluginRefusal) {
         let (plugin, file) = (self.slot.name.as_str(), &self.shown);
         self.slot.history.lock().problem = Some(refusal.to_string());
@@ -231,5 +257,50 @@ async fn is_still_there(host: &PluginHost, place: &Place, plugin: &str, identity
         Some(now) if now == known => true,
         Some(_) => place.read(host, plugin).await.is_ok_and(|source| source.identity() == identity),
         None => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use tidegate_artifacts::policies;
+    use tidegate_test_artifacts::probes;
+
+    use super::super::registry_place::tests::place;
+    use super::*;
+    use crate::plugin::run::handler::HandlerWorld;
+    use crate::plugin::run::kind::Wanted;
+
+    #[tokio::test]
+    async fn at_a_start_what_was_good_before_is_used_while_what_is_there_is_refused() {
+        let (compiled, kept) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let host = PluginHost::new(Some(compiled.path())).unwrap();
+        let start = || {
+            let registry = place(Some(kept.path()));
+            let slot = Arc::new(PluginSlot::<HandlerWorld>::new("a", &Wanted::default(), &Limits::default()));
+            let watch = slot.watch();
+            let looks = registry.looks();
+            let file = PluginFile::new(host.clone(), Place::Registry(registry.clone()), slot.clone(), looks);
+            (registry, slot, watch, file)
+        };
+        let (registry, slot, _watch, mut file) = start();
+        registry.leads_to(probes::WORKER_V1);
+        file.look().await;
+        let good = Digest::of(probes::WORKER_V1);
+        assert_eq!(slot.generation().as_ref(), Some(&good));
+        // The next start finds that the reference leads to what cannot be used.
+        let (registry, slot, _watch, mut file) = start();
+        registry.leads_to(policies::FIXED);
+        for _ in 0..2 {
+            assert_eq!(file.look().await, None);
+            let state = slot.state();
+            assert_eq!((state.generation.as_ref(), state.loaded, state.refused), (Some(&good), 1, 1));
+            assert!(state.problem.unwrap().contains("it is a policy"));
+        }
+        registry.leads_to(probes::WORKER_V2);
+        file.look().await;
+        let state = slot.state();
+        assert_eq!((state.generation, state.problem), (Some(Digest::of(probes::WORKER_V2)), None));
     }
 }

@@ -41,12 +41,14 @@ impl RegistryAccess {
         tokio::task::spawn_blocking(move || cache.get(&name, most)).await.ok().flatten()
     }
 
-    /// Keeps this in place of what was kept of the reference.
-    pub(super) async fn keep(&self, name: &str, artifact: Artifact, component: Arc<[u8]>) {
+    /// Keeps this in place of what was kept of the reference. Says whether it did.
+    ///
+    /// # Errors
+    /// Why it cannot be kept, where it should be.
+    pub(super) async fn keep(&self, name: &str, artifact: Artifact, component: Arc<[u8]>) -> Result<bool, String> {
         let (cache, of) = (self.cache().await, name.to_owned());
         let kept = tokio::task::spawn_blocking(move || cache.put(&of, &artifact, &component)).await;
-        if let Ok(Err(error)) = kept {
-            tracing::warn!(plugin = name, %error, "what the registry gave cannot be kept; a start needs it");
-        }
+        // A task that ends with the runtime has kept nothing.
+        kept.unwrap_or(Ok(false)).map_err(|error| error.to_string())
     }
 }

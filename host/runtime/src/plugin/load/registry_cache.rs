@@ -60,25 +60,28 @@ impl RegistryCache {
         (sha256(component) == artifact.component).then(|| (artifact, component.to_vec()))
     }
 
-    /// Keeps this in place of what was kept of the reference. Blocks.
+    /// Keeps this in place of what was kept of the reference. Says whether it did: one that keeps nothing does not.
+    /// Blocks.
     ///
     /// # Errors
     /// If it cannot be written.
-    pub(super) fn put(&self, reference: &str, artifact: &Artifact, component: &[u8]) -> io::Result<()> {
-        let (Some(dir), Some(file)) = (&self.0, self.file(reference)) else { return Ok(()) };
+    pub(super) fn put(&self, reference: &str, artifact: &Artifact, component: &[u8]) -> io::Result<bool> {
+        let (Some(dir), Some(file)) = (&self.0, self.file(reference)) else { return Ok(false) };
+        cache::forget_abandoned(dir);
         let mut whole = tempfile::NamedTempFile::new_in(dir)?;
         writeln!(whole, "{FIRST}{}", artifact.manifest.len())?;
         whole.write_all(&artifact.manifest)?;
         whole.write_all(component)?;
         whole.persist(file)?;
-        make_room(dir)
+        make_room(dir);
+        Ok(true)
     }
 }
 
-/// Removes the oldest files beyond those that are kept.
-fn make_room(dir: &Path) -> io::Result<()> {
+/// Removes the oldest files beyond those that are kept. What cannot be removed stays, and is tried again the next time.
+fn make_room(dir: &Path) {
     let mut kept: Vec<(SystemTime, PathBuf)> = Vec::new();
-    for entry in std::fs::read_dir(dir)?.flatten() {
+    for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
         let path = entry.path();
         if path.extension().is_some_and(|extension| extension == EXTENSION) {
             // Another host may just have removed it.
@@ -89,12 +92,9 @@ fn make_room(dir: &Path) -> io::Result<()> {
     kept.sort_unstable();
     let more = kept.len().saturating_sub(KEPT);
     for (_, path) in kept.into_iter().take(more) {
-        match std::fs::remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => tracing::debug!(file = %path.display(), "made room where plugins of registries are kept"),
-        }
+        let removed = std::fs::remove_file(&path);
+        tracing::debug!(file = %path.display(), ?removed, "made room where plugins of registries are kept");
     }
-    Ok(())
 }
 
 #[cfg(test)]
@@ -143,5 +143,16 @@ mod tests {
             cache.put(&format!("oci://r.io/a:{number}"), &artifact(b"one"), b"one").unwrap();
         }
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), KEPT);
+    }
+
+    #[test]
+    fn what_was_not_written_to_its_end_does_not_stay() {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = RegistryCache::open(Some(dir.path())).unwrap();
+        let half = dir.path().join(".tmphalf");
+        std::fs::write(&half, "half").unwrap();
+        let old = time_of_day() - std::time::Duration::from_secs(3 * 60 * 60);
+        std::fs::File::options().append(true).open(&half).unwrap().set_modified(old).unwrap();
+        assert!(cache.put(NAME, &artifact(b"one"), b"one").unwrap() && !half.exists());
     }
 }

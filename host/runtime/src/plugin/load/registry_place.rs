@@ -36,6 +36,8 @@ pub(super) struct RegistryPlace {
     looks: watch::Sender<bool>,
     /// Why what the reference leads to now cannot be had, while something else is used.
     told: watch::Sender<Option<String>>,
+    /// Held by whoever keeps what was loaded, so that it is written once.
+    keeps: tokio::sync::Mutex<()>,
     /// Held by whoever asks. Workloads that ask different things of the plugin have it from one that does.
     turn: tokio::sync::Mutex<()>,
 }
@@ -50,16 +52,49 @@ struct Seen {
     problem: Option<String>,
     /// What could not be fetched last.
     unread: Option<Unread>,
+    /// Why what is used cannot be kept.
+    unkept: Option<String>,
 }
 
 /// An artifact whose component was had.
 #[derive(Debug)]
 struct Current {
     artifact: Artifact,
-    /// The component, until it was loaded.
+    /// The component, until it was loaded and is kept.
     component: Option<Arc<[u8]>>,
     /// Whether this is what is kept of the reference.
     is_kept: bool,
+    /// Whether it was loaded. What was not may be refused, and does not take the place of what is kept.
+    is_loaded: bool,
+}
+
+impl Current {
+    fn new(artifact: Artifact, component: Arc<[u8]>, is_kept: bool) -> Self {
+        Self { artifact, component: Some(component), is_kept, is_loaded: false }
+    }
+
+    /// What is still to be kept of it.
+    fn to_keep(&self) -> Option<(Artifact, Arc<[u8]>)> {
+        let component = self.component.clone().filter(|_| self.is_loaded && !self.is_kept)?;
+        Some((self.artifact.clone(), component))
+    }
+
+    fn loaded(&mut self) {
+        self.is_loaded = true;
+        self.forget_component();
+    }
+
+    fn kept(&mut self) {
+        self.is_kept = true;
+        self.forget_component();
+    }
+
+    /// From when it was loaded and is kept on, it is read from there, if ever.
+    fn forget_component(&mut self) {
+        if self.is_loaded && self.is_kept {
+            self.component = None;
+        }
+    }
 }
 
 /// An artifact whose component could not be had. It is not fetched again at each poll: it may be large.
@@ -116,6 +151,7 @@ impl RegistryPlace {
             seen: Mutex::default(),
             looks: watch::Sender::new(false),
             told: watch::Sender::default(),
+            keeps: tokio::sync::Mutex::default(),
             turn: tokio::sync::Mutex::default(),
         }))
     }
@@ -169,6 +205,8 @@ impl RegistryPlace {
                 sleep_until(again).await;
             }
             sleep_until(until).await;
+            // A disk that was full may have room by now.
+            self.keep_loaded().await;
         }
     }
 
@@ -185,7 +223,7 @@ impl RegistryPlace {
     async fn fetch(&self, most: u64) -> Result<(), String> {
         let Some(artifact) = self.seen.lock().wanted().cloned() else { return Ok(()) };
         let (component, is_kept) = self.component(&artifact, most).await?;
-        self.seen.lock().current = Some(Current { artifact, component: Some(component), is_kept });
+        self.seen.lock().current = Some(Current::new(artifact, component, is_kept));
         Ok(())
     }
 
@@ -194,13 +232,25 @@ impl RegistryPlace {
         if self.seen.lock().current.is_some() {
             return false;
         }
-        let Some((artifact, component)) = self.access.kept(&self.name, most).await else { return false };
-        match &self.reference.version {
-            OciVersion::Digest(digest) if *digest != artifact.digest => return false,
-            _ => {}
-        }
-        self.seen.lock().current = Some(Current { artifact, component: Some(component.into()), is_kept: true });
+        let Some((artifact, component)) = self.kept(most).await else { return false };
+        self.seen.lock().current = Some(Current::new(artifact, component.into(), true));
         true
+    }
+
+    /// What is kept, if the reference can lead to that.
+    async fn kept(&self, most: u64) -> Option<(Artifact, Vec<u8>)> {
+        let kept = self.access.kept(&self.name, most).await?;
+        match &self.reference.version {
+            OciVersion::Digest(digest) if *digest != kept.0.digest => None,
+            _ => Some(kept),
+        }
+    }
+
+    /// What is kept, if it is something else than what the reference leads to: what was good before.
+    pub(super) async fn before(&self, most: u64) -> Option<FileContent> {
+        let (artifact, component) = self.kept(most).await?;
+        let is_used = self.seen.lock().current.as_ref().is_some_and(|current| current.artifact == artifact);
+        (!is_used).then(|| self.content(artifact, component))
     }
 
     /// Notes and logs why the registry does not give what is there, if it does not.
@@ -251,11 +301,15 @@ impl RegistryPlace {
             Some(component) => component,
             None => self.component(&artifact, most).await.map_err(PluginRefusal::Object)?.0,
         };
+        Ok(self.content(artifact, component))
+    }
+
+    fn content(&self, artifact: Artifact, component: impl Into<Arc<[u8]>>) -> FileContent {
         let signature = artifact.signature.map(|text| match text.len() {
             0..=signature::MOST => Ok(text.into_bytes()),
             _ => Err("is larger than a signature is"),
         });
-        Ok(FileContent::new(&self.name, component).signed(signature))
+        FileContent::new(&self.name, component).signed(signature)
     }
 
     /// The component of an artifact, from what is kept or from the registry, and whether it is kept.
@@ -279,29 +333,114 @@ impl RegistryPlace {
 
     /// A plugin with this digest was loaded: it takes the place of what was kept, which was good too.
     pub(super) async fn loaded(&self, digest: &Digest) {
-        let (artifact, component) = {
-            let mut seen = self.seen.lock();
-            let loaded = seen.current.as_mut().filter(|current| current.artifact.component == digest.whole());
-            let Some(current) = loaded else { return };
-            let is_kept = std::mem::replace(&mut current.is_kept, true);
-            (current.artifact.clone(), current.component.clone().filter(|_| !is_kept))
-        };
-        if let Some(component) = component {
-            self.access.keep(&self.name, artifact.clone(), component).await;
+        let is_it = |current: &&mut Current| current.artifact.component == digest.whole();
+        if let Some(current) = self.seen.lock().current.as_mut().filter(is_it) {
+            current.loaded();
         }
-        // From now on it is read from there, if ever.
-        if let Some(current) = self.seen.lock().current.as_mut().filter(|current| current.artifact == artifact) {
-            current.component = None;
+        self.keep_loaded().await;
+    }
+
+    /// Keeps what is used, once it was loaded. What cannot be kept stays in memory until it can.
+    async fn keep_loaded(&self) {
+        let _turn = self.keeps.lock().await;
+        let Some((artifact, component)) = self.seen.lock().current.as_ref().and_then(Current::to_keep) else { return };
+        let kept = self.access.keep(&self.name, artifact.clone(), component).await;
+        let mut seen = self.seen.lock();
+        if kept == Ok(true)
+            && let Some(current) = seen.current.as_mut().filter(|current| current.artifact == artifact)
+        {
+            current.kept();
+        }
+        let problem = kept.err();
+        let before = std::mem::replace(&mut seen.unkept, problem.clone());
+        drop(seen);
+        if let Some(error) = problem.filter(|problem| before.as_ref() != Some(problem)) {
+            tracing::warn!(plugin = self.name, error, "what the registry gave cannot be kept; a start needs it");
         }
     }
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
+    use crate::config::OciConfig;
+    use crate::digest::sha256;
+
     const POLL: Duration = Duration::from_secs(60);
+    /// A registry that is away.
+    const NAME: &str = "oci://127.0.0.1:1/acme/a:1";
+    const MOST: u64 = 1 << 20;
+
+    fn artifact(component: &[u8]) -> Artifact {
+        let digest = sha256(component);
+        let manifest = format!(
+            r#"{{"schemaVersion":2,"config":{{"mediaType":"application/vnd.wasm.config.v0+json","digest":"","size":0}},
+            "layers":[{{"mediaType":"application/wasm","digest":"sha256:{digest}","size":{}}}]}}"#,
+            component.len()
+        );
+        Artifact::of(manifest.into_bytes()).unwrap()
+    }
+
+    impl RegistryPlace {
+        /// As if the registry had said that the reference leads to this, and had given it.
+        pub(in crate::plugin::load) fn leads_to(&self, component: &[u8]) {
+            let mut seen = self.seen.lock();
+            seen.leads_to = Some(artifact(component));
+            seen.current = Some(Current::new(artifact(component), component.into(), false));
+        }
+    }
+
+    /// A place of which this directory keeps what it gives.
+    pub(in crate::plugin::load) fn place(cache: Option<&std::path::Path>) -> Arc<RegistryPlace> {
+        let config = OciConfig {
+            poll: Duration::from_millis(50),
+            plain_http: vec!["127.0.0.1:1".to_owned()],
+            cache: cache.map(std::path::Path::to_owned),
+            ..OciConfig::default()
+        };
+        RegistryPlace::of(NAME, &RegistryAccess::new(&config)).unwrap()
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_kept_for_a_moment_is_kept_at_a_later_poll() {
+        let root = tempfile::tempdir().unwrap();
+        let dir = root.path().join("oci");
+        let place = place(Some(&dir));
+        // It is opened, and nothing can be written there.
+        assert!(place.access.kept(NAME, MOST).await.is_none());
+        std::fs::remove_dir(&dir).unwrap();
+        place.leads_to(b"one");
+        place.loaded(&Digest::of(b"one")).await;
+        // Whoever else asks for it has it from memory.
+        assert_eq!(*place.read(MOST).await.map(|content| content.bytes).unwrap(), *b"one");
+        assert!(place.seen.lock().unkept.is_some());
+        std::fs::create_dir(&dir).unwrap();
+        let is_kept = async {
+            let mut looks = place.looks();
+            while place.access.kept(NAME, MOST).await.is_none() {
+                looks.changed().await.unwrap();
+            }
+        };
+        tokio::select! {
+            () = place.follow(MOST) => {}
+            () = is_kept => {}
+            () = tokio::time::sleep(Duration::from_secs(30)) => {}
+        }
+        assert_eq!(place.access.kept(NAME, MOST).await, Some((artifact(b"one"), b"one".to_vec())));
+        place.keep_loaded().await;
+        assert!(place.seen.lock().current.as_ref().unwrap().component.is_none());
+        assert_eq!(*place.read(MOST).await.map(|content| content.bytes).unwrap(), *b"one");
+    }
+
+    #[tokio::test]
+    async fn where_nothing_is_kept_another_user_of_the_place_has_it_from_memory() {
+        let place = place(None);
+        place.leads_to(b"one");
+        place.loaded(&Digest::of(b"one")).await;
+        assert_eq!(*place.read(MOST).await.map(|content| content.bytes).unwrap(), *b"one");
+    }
 
     #[tokio::test(start_paused = true)]
     async fn what_could_not_be_fetched_is_fetched_again_at_longer_and_longer_intervals() {

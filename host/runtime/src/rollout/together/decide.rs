@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::entries::{EndedTrial, FleetRollout, HostGenerations, Taken, Tried, Verdict};
+use super::entries::{EndedTrial, FleetRollout, HostGenerations, LateHost, Taken, Tried, Verdict};
 use crate::config::RolloutConfig;
 use crate::delivery::by_generation::CallSums;
 use crate::digest::Digest;
@@ -12,6 +12,9 @@ use crate::rollout::trial::{self, Comparison};
 
 /// Hosts of which it is kept what was taken in though they are not there now.
 const KEPT: usize = 1000;
+/// For how long a host that is gone counts with the file that it had last, in milliseconds that leaders have watched.
+/// A host that has another id after each start does not come back.
+const AWAY: u64 = 3_600_000;
 
 /// A host that says which generations it has.
 #[derive(Debug, Clone, Copy)]
@@ -51,9 +54,9 @@ pub(crate) fn next(
         return Some(now);
     }
     let files = Files::of(hosts);
-    let late = now.late_now(hosts);
-    now.rejected = now.rejected.filter(|rejected| late.values().any(|file| file == rejected));
-    now.passed.retain(|passed, _| late.values().any(|file| file == passed));
+    let late = now.late_now(hosts, at);
+    now.rejected = now.rejected.filter(|rejected| late.values().any(|late| late.file == *rejected));
+    now.passed.retain(|passed, _| late.values().any(|late| late.file == *passed));
     now.keep_one_in_use(hosts, &files, at);
     now.follow_the_files(rules, hosts, &files, at);
     now.obey(person, hosts, at);
@@ -61,7 +64,7 @@ pub(crate) fn next(
     let wanted = now.tried.as_ref().map_or(&now.stable, |tried| &tried.generation);
     let without = hosts.iter().filter(|host| !host.generations.holds(wanted)).map(|host| host.id.to_owned());
     now.without = without.collect();
-    now.late = now.late_now(hosts);
+    now.late_hosts = now.late_now(hosts, at);
     Some(now)
 }
 
@@ -99,21 +102,25 @@ impl FleetRollout {
             tried: None,
             rejected: None,
             passed: BTreeMap::new(),
-            late: BTreeMap::new(),
+            late_hosts: BTreeMap::new(),
             last: None,
             ended: Default::default(),
             without: Vec::new(),
         }
     }
 
-    /// Hosts whose file has a generation that was rejected or passed. One that is not there now may come back with it.
-    fn late_now(&self, hosts: &[HostSeen<'_>]) -> BTreeMap<String, Digest> {
+    /// Hosts whose file has a generation that was rejected or passed. One that is gone may come back with it.
+    fn late_now(&self, hosts: &[HostSeen<'_>], at: Moment) -> BTreeMap<String, LateHost> {
         let is_old = |file: &Digest| self.rejected.as_ref() == Some(file) || self.passed.contains_key(file);
         let there: BTreeMap<&str, &Digest> = hosts.iter().map(|host| (host.id, &host.generations.file)).collect();
-        let away = self.late.iter().filter(|(id, _)| !there.contains_key(id.as_str()));
-        let away = away.map(|(id, file)| (id.as_str(), file)).filter(|(_, file)| is_old(file)).take(KEPT);
-        let late = there.iter().map(|(id, file)| (*id, *file)).filter(|(_, file)| is_old(file)).chain(away);
-        late.map(|(id, file)| (id.to_owned(), file.clone())).collect()
+        let away = self.late_hosts.iter().filter(|(id, late)| !there.contains_key(id.as_str()) && is_old(&late.file));
+        let away = away.map(|(id, late)| (late.gone_ms.unwrap_or(at.elapsed_ms), id, &late.file));
+        let mut away: Vec<_> = away.filter(|(gone, ..)| at.elapsed_ms.saturating_sub(*gone) < AWAY).collect();
+        away.sort_unstable_by(|one, other| other.cmp(one));
+        away.truncate(KEPT);
+        let away = away.into_iter().map(|(gone, id, file)| (id.as_str(), file, Some(gone)));
+        let late = there.iter().map(|(id, file)| (*id, *file, None)).filter(|(_, file, _)| is_old(file)).chain(away);
+        late.map(|(id, file, gone_ms)| (id.to_owned(), LateHost { file: file.clone(), gone_ms })).collect()
     }
 
     /// Where no host has the generation in use any more, another is.

@@ -47,15 +47,24 @@ pub(crate) struct FleetRollout {
     pub(crate) rejected: Option<Digest>,
     /// Others that were in use (`true`) or only tried before, and that files of hosts still have: these hosts are late.
     pub(crate) passed: BTreeMap<Digest, bool>,
-    /// Hosts whose file has one of these. A host that is gone counts with the file that it had last.
+    /// Hosts whose file has one of these. A host that is gone counts for a while with the file that it had last.
     #[serde(default)]
-    pub(crate) late: BTreeMap<String, Digest>,
+    pub(crate) late_hosts: BTreeMap<String, LateHost>,
     /// How the last trial ended.
     pub(crate) last: Option<EndedTrial>,
     /// How many ended so, in the order of [`Ending::ALL`].
     pub(crate) ended: [u64; Ending::ALL.len()],
     /// Hosts that do not have the generation that is tried, or else the one in use.
     pub(crate) without: Vec<String>,
+}
+
+/// A host whose file has a generation that was rolled back, in use or tried before.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) struct LateHost {
+    pub(crate) file: Digest,
+    /// Since when the host is gone, in milliseconds that leaders have watched; `None` while it is there.
+    pub(crate) gone_ms: Option<u64>,
 }
 
 /// A trial that goes on.

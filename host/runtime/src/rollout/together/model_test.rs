@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::decide::{HostSeen, Moment, next};
-use super::entries::{FleetRollout, HostGenerations, RolloutPlan, Verdict};
+use super::entries::{FleetRollout, HostGenerations, LateHost, RolloutPlan, Verdict};
 use super::place::Step;
 use crate::config::RolloutConfig;
 use crate::delivery::by_generation::CallSums;
@@ -207,14 +207,39 @@ fn one_that_was_rolled_back_is_not_tried_again_when_the_host_that_has_its_file_c
         assert_eq!((fleet.tried(), fleet.now().number), (tried, number));
     }
     // It is kept for hosts that are known, and no others.
-    assert_eq!(fleet.now().late, BTreeMap::from([("h9".to_owned(), Digest::from("b"))]));
+    let late = LateHost { file: Digest::from("b"), gone_ms: None };
+    assert_eq!(fleet.now().late_hosts, BTreeMap::from([("h9".to_owned(), late)]));
     fleet.host(9).gets("c");
     fleet.decide();
-    assert!(fleet.now().late.is_empty());
+    assert!(fleet.now().late_hosts.is_empty());
     // Somebody has put it there once more.
     fleet.host(9).gets("b");
     (0..2).for_each(|_| fleet.decide());
     assert_eq!((fleet.tried(), fleet.now().number), (Some("b"), 3));
+}
+
+#[test]
+fn a_host_that_does_not_come_back_keeps_nothing_from_being_tried_for_more_than_an_hour() {
+    let mut fleet = ten();
+    for _ in 0..100 {
+        fleet.work(50, (5, 0));
+        fleet.decide();
+    }
+    assert_eq!(fleet.last(), ("b", Ending::RolledBack));
+    (0..9).for_each(|n| fleet.host(n).gets("a"));
+    fleet.host(9).there = false;
+    fleet.decide();
+    let gone = fleet.elapsed_ms;
+    for (passed_ms, kept) in [(3_599_999, 1), (3_600_000, 0)] {
+        // It is a second later when it decides.
+        fleet.elapsed_ms = gone + passed_ms - 1000;
+        fleet.decide();
+        assert_eq!(fleet.now().late_hosts.len(), kept, "after {passed_ms} ms");
+    }
+    // What was behind the rollback is mended, and it is put there again.
+    (0..9).for_each(|n| fleet.host(n).gets("b"));
+    (0..2).for_each(|_| fleet.decide());
+    assert_eq!((fleet.tried(), fleet.now().number), (Some("b"), 2));
 }
 
 #[test]

@@ -12,7 +12,7 @@ fn ordered() -> Arc<Inbox<TestDelivery>> {
     let inbox = Inbox::new(10, usize::MAX).in_order(OrderKey::Subject, BUFFER, consumer);
     inbox.set_workers(2);
     let asked = inbox.begin_due().unwrap().asks.unwrap();
-    assert_eq!(inbox.unsettled(asked, Unsettled { count: 0, last: 0 }), None);
+    assert_eq!(inbox.unsettled(asked, Unsettled { count: 0, redelivered: 0, last: 0 }), None);
     inbox
 }
 
@@ -42,12 +42,12 @@ async fn what_the_server_may_have_heard_to_be_settled_does_not_stand_for_what_is
     put(&inbox, "b", 3);
     let asked = asks(&inbox).unwrap();
     assert_eq!(asked.held, 1);
-    assert!(inbox.unsettled(asked, Unsettled { count: 2, last: 3 }).is_some());
+    assert!(inbox.unsettled(asked, Unsettled { count: 2, redelivered: 0, last: 3 }).is_some());
     settled(taken.turn.take());
     assert_eq!(asks(&inbox).unwrap().held, 1);
     assert!(take(&inbox).is_none());
     put(&inbox, "a", 2);
-    assert_eq!(inbox.unsettled(asks(&inbox).unwrap(), Unsettled { count: 2, last: 4 }), None);
+    assert_eq!(inbox.unsettled(asks(&inbox).unwrap(), Unsettled { count: 2, redelivered: 0, last: 4 }), None);
     // In the order of the stream, though it came last.
     assert_eq!([take(&inbox), take(&inbox)].map(|taken| taken.unwrap().0), [2, 3]);
 }
@@ -59,10 +59,10 @@ async fn after_a_turn_that_was_dropped_without_a_word_nothing_begins_until_its_m
     drop(take(&inbox).unwrap());
     put(&inbox, "b", 3);
     assert!(take(&inbox).is_none());
-    assert_eq!(inbox.unsettled(asks(&inbox).unwrap(), Unsettled { count: 3, last: 3 }).unwrap().0, 1);
+    assert_eq!(inbox.unsettled(asks(&inbox).unwrap(), Unsettled { count: 3, redelivered: 0, last: 3 }).unwrap().0, 1);
     let again = Delivery { subject: "a".into(), stream_sequence: 1, attempt: 2, ..Delivery::default() };
     inbox.put(TestDelivery { number: 4, ..TestDelivery::of(again) }, Instant::now());
-    assert_eq!(inbox.unsettled(asks(&inbox).unwrap(), Unsettled { count: 3, last: 4 }), None);
+    assert_eq!(inbox.unsettled(asks(&inbox).unwrap(), Unsettled { count: 3, redelivered: 1, last: 4 }), None);
     assert_eq!([take(&inbox), take(&inbox)].map(|taken| taken.unwrap().0), [1, 3]);
 }
 
@@ -100,8 +100,8 @@ async fn a_host_that_is_not_the_pinned_one_asks_for_what_is_new_and_begins_nothi
     inbox.is_pinned();
     put(&inbox, "a", 3);
     assert!(take(&inbox).is_none());
-    assert_eq!(inbox.unsettled(asks(&inbox).unwrap(), Unsettled { count: 3, last: 3 }).unwrap().0, 2);
-    assert_eq!(inbox.unsettled(asks(&inbox).unwrap(), Unsettled { count: 1, last: 3 }), None);
+    assert_eq!(inbox.unsettled(asks(&inbox).unwrap(), Unsettled { count: 3, redelivered: 0, last: 3 }).unwrap().0, 2);
+    assert_eq!(inbox.unsettled(asks(&inbox).unwrap(), Unsettled { count: 1, redelivered: 0, last: 3 }), None);
     assert_eq!(take(&inbox).unwrap().0, 3);
 }
 
@@ -110,7 +110,7 @@ async fn what_was_not_announced_for_most_of_the_ack_wait_is_not_begun_for_anothe
     let (inbox, consumer) = pinned();
     consumer.pinned("a");
     (1..=2).for_each(|sequence| put(&inbox, "a", sequence));
-    assert_eq!(inbox.unsettled(asks(&inbox).unwrap(), Unsettled { count: 2, last: 2 }), None);
+    assert_eq!(inbox.unsettled(asks(&inbox).unwrap(), Unsettled { count: 2, redelivered: 0, last: 2 }), None);
     tokio::time::advance(Duration::from_secs(3)).await;
     inbox.announce(Duration::from_secs(2)).await;
     tokio::time::advance(Duration::from_secs(3)).await;
@@ -134,7 +134,7 @@ async fn a_host_that_is_not_the_pinned_one_any_more_gives_back_what_no_worker_ha
     consumer.pinned("a");
     (1..=2).for_each(|sequence| put(&inbox, "a", sequence));
     (3..=4).for_each(|sequence| put(&inbox, "b", sequence));
-    assert_eq!(inbox.unsettled(asks(&inbox).unwrap(), Unsettled { count: 4, last: 4 }), None);
+    assert_eq!(inbox.unsettled(asks(&inbox).unwrap(), Unsettled { count: 4, redelivered: 0, last: 4 }), None);
     let (_, begun) = take(&inbox).unwrap();
     assert!(consumer.pin_refused(consumer.pull_as().unwrap().epoch) && consumer.lost_pin());
     assert_eq!(inbox.take_unpinned().iter().map(|waiting| sequence(&waiting.held)).collect::<Vec<_>>(), [2, 3, 4]);
