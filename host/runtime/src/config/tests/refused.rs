@@ -185,7 +185,7 @@ fn partitions_that_cannot_be_are_told() {
         ),
         (
             "order-key = \"subject:2\"\npartitions = 8\nmax-in-flight = 7",
-            "line 7: workload.orders.max-in-flight: 7 are fewer than the 8 partitions, each of which has its part",
+            "line 7: workload.orders.max-in-flight: 7 is less than the 8 partitions, each of which has its part",
         ),
         (
             "order-key = \"subject:2\"\npartitions = 8\n[workload.orders-p7]\nstream = \"S\"\nhandler = \"h\"\n\
