@@ -82,6 +82,10 @@ impl Partitions {
             () = stop => {}
             never = spread.follow(&mut member, of.count, state) => match never {},
         }
+        if !member.is_cut_off() {
+            // The plan gives others what this host had, and nobody follows it here meanwhile.
+            spread.has.send_replace(Has::none());
+        }
         member.leave().await;
     }
 }

@@ -10,6 +10,7 @@ mod keys;
 mod lost;
 mod own_account;
 mod own_account_commands;
+mod own_partitions;
 mod passwords;
 pub(crate) mod permissions;
 mod servers;

@@ -197,7 +197,8 @@ impl Member {
         self.fleet.problem().or_else(|| Some(self.fleet.unusable(self.problem.as_ref()?)))
     }
 
-    fn is_cut_off(&self) -> bool {
+    /// Whether this host cannot use the bucket.
+    pub(crate) fn is_cut_off(&self) -> bool {
         self.problem.is_some() || self.fleet.is_cut_off()
     }
 
@@ -356,16 +357,30 @@ impl Member {
     pub(crate) async fn leave(&mut self) {
         self.leave_workplace();
         self.fleet.news.notify_one();
-        let given = self.seat.given_back(&self.fleet.view.lock());
-        let Some((lease, revision)) = given else { return };
-        let (plan, known) = (lease.plan(), self.seat.plan_revision(&self.fleet.view.lock()));
-        let farewell = async {
-            if self.write(lease, revision).await == Commit::Done {
-                self.put(&plan_key(&self.workload), text(&plan), known).await;
-            }
-        };
+        let farewell = self.give_back();
         if timeout(FAREWELL, farewell).await.is_err() {
             tracing::debug!(workload = self.workload, "the lease was not given back");
+        }
+    }
+
+    /// Gives back the lease, and then the share. A write that was cut short before may have been stored all the same:
+    /// then the lease is read, and given back as it is.
+    async fn give_back(&mut self) {
+        for _ in 0..2 {
+            let given = self.seat.given_back(&self.fleet.view.lock());
+            let Some((lease, revision)) = given else { return };
+            let (plan, known) = (lease.plan(), self.seat.plan_revision(&self.fleet.view.lock()));
+            match self.write(lease, revision).await {
+                Commit::Done => {
+                    self.put(&plan_key(&self.workload), text(&plan), known).await;
+                    return;
+                }
+                Commit::Unknown => return,
+                Commit::Lost => {
+                    let Some(found) = self.get::<Lease>(&lease_key(&self.workload)).await else { return };
+                    self.seat.read(found, &self.fleet.view.lock());
+                }
+            }
         }
     }
 

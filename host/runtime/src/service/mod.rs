@@ -208,8 +208,8 @@ impl Service {
     fn pause(&self, workload: &str, pause: Option<Option<Duration>>) -> Met {
         match obey::find(&self.view, workload) {
             Ok(state) => match self.view.connection_of(&state) {
-                Some(client) => Met::Late(Box::pin(obey::pause(client, state, pause))),
-                None => Met::Now(Err(refusal(503, format!("the NATS server of {workload}'s account is away")))),
+                Ok(client) => Met::Late(Box::pin(obey::pause(client, state, pause))),
+                Err(why) => Met::Now(Err(refusal(503, why))),
             },
             Err(refusal) => Met::Now(Err(refusal)),
         }

@@ -41,12 +41,26 @@ pub(crate) struct View {
     pub(crate) stops: watch::Receiver<bool>,
 }
 
+/// What is told while the server cannot be reached.
+pub(super) const AWAY: &str = "the NATS server is away";
+
 impl View {
     /// The connection of a workload, once there was one.
-    pub(crate) fn connection_of(&self, state: &WorkloadState) -> Option<Client> {
-        match state.workload.nats {
-            Some(_) => state.own_client(),
-            None => self.connection.get().cloned(),
+    ///
+    /// # Errors
+    /// If there is none: why, for a person.
+    pub(crate) fn connection_of(&self, state: &WorkloadState) -> Result<Client, String> {
+        if state.workload.nats.is_none() {
+            return self.connection.get().cloned().ok_or_else(|| AWAY.to_owned());
+        }
+        let name = &state.workload.name;
+        match state.own_client() {
+            Some(client) => Ok(client),
+            None if state.running().is_some() => Err(format!("the NATS server of {name}'s account is away")),
+            None => Err(format!(
+                "{name} has a connection of its own and does not run here now, so neither is its account asked: it \
+                 begins, rests, is drained or has ended; ask a host that works it"
+            )),
         }
     }
 

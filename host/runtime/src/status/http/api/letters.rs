@@ -16,8 +16,9 @@ use crate::contract::Cause;
 use crate::dead_letter::filter::Filter;
 use crate::dead_letter::{Content, Letter, StoredMessage};
 use crate::duration::unix_millis;
-use crate::jetstream::{Client, Letters, LettersError, content_lost};
+use crate::jetstream::{Letters, LettersError, content_lost};
 use crate::status::http::query::Query;
+use crate::status::http::view::AWAY;
 
 /// The most letters that are listed at once.
 const LISTED: usize = 100;
@@ -87,11 +88,10 @@ struct Shown {
 pub(super) async fn opened(state: &PageState, workload: Option<&str>) -> Result<Letters, Response> {
     let client = match workload.and_then(|name| state.view.workloads.get(name)) {
         Some(workload) => state.view.connection_of(&workload),
-        None => state.view.connection.get().cloned(),
+        None => state.view.connection.get().cloned().ok_or_else(|| AWAY.to_owned()),
     };
-    let Some(client) = client.filter(Client::is_connected) else {
-        return Err(refuse(StatusCode::SERVICE_UNAVAILABLE, "the NATS server is away"));
-    };
+    let client = client.and_then(|client| if client.is_connected() { Ok(client) } else { Err(AWAY.to_owned()) });
+    let client = client.map_err(|why| refuse(StatusCode::SERVICE_UNAVAILABLE, &why))?;
     client.letters(&state.view.dead_letters).await.map_err(|error| unread(&error))
 }
 
