@@ -145,7 +145,8 @@ async fn what_it_asks_is_answered_or_it_is_told_why_not() {
 #[tokio::test(flavor = "multi_thread")]
 async fn time_that_passes_in_a_request_counts_in_the_calls_limit() {
     let work = messaging("slow");
-    let limits = Limits { time: Duration::from_millis(300), ..work.limits.clone() };
+    // Making an instance has the same limit, and is done with what other work leaves of the processor.
+    let limits = Limits { time: Duration::from_secs(1), ..work.limits.clone() };
     let host = host(Workload { limits, ..work }).await;
     let _silent = host.client.subscribe("prices.>").await.unwrap();
     host.client.flush().await.unwrap();

@@ -44,6 +44,8 @@ pub(crate) struct Completeness {
     since: Instant,
     /// The number of the last delivery, of whichever host, once it is known.
     last: Option<u64>,
+    /// The first of those that came here one after the other until now.
+    first: u64,
     /// What the server said last, with what is held here though it is settled elsewhere.
     unsettled: Option<u64>,
 }
@@ -51,7 +53,7 @@ pub(crate) struct Completeness {
 impl Completeness {
     /// Of a host that has just begun: what the one before it had may still be to come.
     pub(crate) fn new(now: Instant) -> Self {
-        Self { is_complete: false, since: now, last: None, unsettled: None }
+        Self { is_complete: false, since: now, last: None, first: 0, unsettled: None }
     }
 
     pub(crate) fn is_complete(&self) -> bool {
@@ -70,7 +72,14 @@ impl Completeness {
 
     /// A delivery came that has this number; 0 if that is not known.
     pub(crate) fn arrived(&mut self, number: u64, now: Instant) {
-        if number > 0 && self.last.replace(number).is_some_and(|last| number != last + 1) {
+        if number == 0 {
+            return;
+        }
+        let before = self.last.replace(number);
+        if before.is_none_or(|last| number != last + 1) {
+            self.first = number;
+        }
+        if before.is_some_and(|last| number != last + 1) {
             self.lost(now);
         }
     }
@@ -90,7 +99,13 @@ impl Completeness {
     /// The server has answered. `settled` counts what this host has begun to settle until now: what it has settled
     /// since it asked may have been counted there or not. `is_patient` is whether there is still time for what is not
     /// as it seems: a server that has crashed may not know any more what it has delivered more than once.
+    ///
+    /// An answer that is older than a delivery elsewhere does not count: this host may have stood still before it read
+    /// it. Of what was delivered since, all has to have come here.
     pub(crate) fn answered(&mut self, asked: Asked, unsettled: Unsettled, settled: u64, is_patient: bool) {
+        if self.last.is_some() && self.first > unsettled.last.saturating_add(1) {
+            return;
+        }
         self.last.get_or_insert(unsettled.last);
         let elsewhere = if is_patient { asked.redelivered.saturating_sub(unsettled.redelivered) } else { 0 };
         let count = unsettled.count.saturating_add(elsewhere);
@@ -146,6 +161,24 @@ mod tests {
         here.answered(asked(3, 7), unsettled(3, 9), 8, true);
         assert!(!here.is_complete());
         here.answered(asked(3, 8), unsettled(3, 9), 8, true);
+        assert!(here.is_complete());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_that_is_older_than_a_delivery_elsewhere_does_not_count() {
+        let now = Instant::now();
+        let mut here = Completeness::new(now);
+        here.answered(asked(0, 0), unsettled(1, 20), 0, true);
+        // It asks again and stands still. All is settled when the server answers; then another host gets the 21st.
+        here.arrived(22, now);
+        here.answered(asked(0, 0), unsettled(0, 20), 0, true);
+        assert!(!here.is_complete());
+        here.answered(asked(1, 0), unsettled(2, 22), 0, true);
+        assert_eq!((here.is_complete(), here.missing(1)), (false, Some(1)));
+        // What has come since the answer is no reason to ask again, where all of it has come here.
+        here.arrived(23, now);
+        here.arrived(24, now);
+        here.answered(asked(1, 0), unsettled(1, 22), 0, true);
         assert!(here.is_complete());
     }
 
