@@ -60,7 +60,7 @@ async fn stalled_target(form: Form) -> Result<Report> {
     report.note(format!("neighbour {:.0}/s beside, {:.0}/s alone: {share:.2}", rates[1], rates[0]));
     // The short form is too short to compare on a busy machine.
     report.must(!form.long || share >= KEEPS, format!("the neighbour keeps {share:.2} of its throughput"));
-    let said = host.logged(&["workload=work", "part=\"effects\"", "nowhere"]);
+    let said = host.logged(&["workload=work", "part=effects", "nowhere"]);
     report.must(said > 0, "the log names the workload and the subject");
     listens.abort();
     Ok(report)

@@ -39,7 +39,7 @@ async fn deleted(form: Form) -> Result<Report> {
     // What is told once is not told again before it has ended.
     let flows_again = async |times: usize| {
         for name in ["made", "bound"] {
-            let said = async || host.logged(&["works again", &format!("workload={name} "), "part=\"pull\""]) >= times;
+            let said = async || host.logged(&["works again", &format!("workload={name} "), "part=pull"]) >= times;
             within(form.patience(), "the pulls work again", said).await?;
         }
         anyhow::Ok(())

@@ -96,8 +96,17 @@ pub(crate) async fn run(rows: Vec<Row>) -> ExitCode {
         _ => table(&done),
     };
     say(&mut stdout(), &answer);
-    let broken = done.iter().any(|(_, report)| report.verdict() == Verdict::Broken);
-    if broken { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+    let broken: Vec<_> = done.iter().filter(|(_, report)| report.verdict() == Verdict::Broken).collect();
+    if broken.is_empty() {
+        return ExitCode::SUCCESS;
+    }
+    // Last of all: of a long run's output, often only the end is kept.
+    say(&mut stderr(), &format!("broken: {} of {} rows", broken.len(), done.len()));
+    for (row, report) in broken {
+        say(&mut stderr(), &format!("fault {:>2} {}", row.number, row.fault));
+        tell_broken(report);
+    }
+    ExitCode::FAILURE
 }
 
 async fn one(row: Row, form: Form) -> Report {
@@ -124,13 +133,17 @@ async fn one(row: Row, form: Form) -> Report {
     for line in &report.picture {
         say(&mut stderr(), &format!("         {line}"));
     }
+    tell_broken(&report);
+    report
+}
+
+fn tell_broken(report: &Report) {
     for line in &report.broken {
         say(&mut stderr(), &format!("         BROKEN: {line}"));
     }
     if report.verdict() == Verdict::Broken && report.injected == 0 {
         say(&mut stderr(), "         BROKEN: nothing was injected");
     }
-    report
 }
 
 fn object((row, report): &(Row, Report)) -> Value {

@@ -110,7 +110,7 @@ async fn address_space(form: Form, report: &mut Report) -> Result<()> {
     host.limit(Resource::As, None)?;
     let started = async || host.logged(&["worker started"]) >= 8;
     report.recovered(within(form.patience(), "all workers are there", started).await?);
-    host.says(&["works again", "part=\"workers\""], form.patience()).await?;
+    host.says(&["works again", "part=workers"], form.patience()).await?;
     report.count(&ledger.audit().await?);
     report.note(format!("{few} workers in 16 GiB of address space, 8 without a bound"));
     host.stop().await

@@ -2,6 +2,8 @@
 //! and who works which partition while hosts come and go.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
 
 use async_nats::jetstream::stream;
 use rustix::process::Signal;
@@ -16,11 +18,19 @@ use crate::support::site::{DEAD, Site};
 use crate::support::web::get;
 use crate::support::{eventually, until};
 
-const COUNT: usize = 4;
+pub(crate) const COUNT: usize = 4;
+
+fn read(text: &str) -> Config {
+    Config::from_toml(text).unwrap_or_else(|errors| panic!("{errors}"))
+}
 
 /// The partitions of a workload on the stream `work`.
 fn partitions(count: usize, more: &str) -> Vec<Workload> {
-    let text = format!(
+    read(&text(count, more)).workloads
+}
+
+fn text(count: usize, more: &str) -> String {
+    format!(
         r#"
         [workload.work]
         stream = "work"
@@ -38,8 +48,15 @@ fn partitions(count: usize, more: &str) -> Vec<Workload> {
         retry = {{ max-attempts = 3, backoff = ["10ms"] }}
         {more}
         "#
-    );
-    Config::from_toml(&text).unwrap_or_else(|errors| panic!("{errors}")).workloads
+    )
+}
+
+/// A host of a fleet in this process, with [`COUNT`] of them.
+pub(crate) fn member(site: &Arc<Site>, id: &str, more: &str) -> Host {
+    let fleet = format!("fleet.bucket = \"FLEET\"\nhost.id = {id:?}\n");
+    let Config { fleet, workloads, .. } = read(&format!("{fleet}{}", text(COUNT, more)));
+    let http = Some("127.0.0.1:0".parse().unwrap());
+    Host::run(site.clone(), Config { fleet, http, workloads, ..site.config() })
 }
 
 /// Awaits that all that the stream has is settled by the consumers of the partitions.
@@ -152,6 +169,12 @@ async fn a_stream_that_does_not_map_its_subjects_is_refused_with_the_mapping_unt
 
 /// A fleet's host of its own process with eight partitions.
 fn host(site: &Site, id: &str) -> Running {
+    let file = write(site, id, "1s");
+    Running::start(tidegate(["run", "--config", file.to_str().unwrap()]))
+}
+
+/// Writes its configuration: a pull waits for so long.
+fn write(site: &Site, id: &str, expires: &str) -> PathBuf {
     let text = format!(
         r#"
         nats.url = {server:?}
@@ -169,7 +192,7 @@ fn host(site: &Site, id: &str) -> Running {
         handler = "probe"
         policy = "fixed"
         policy-settings = {{ workers = "2" }}
-        pull = {{ expires = "1s" }}
+        pull = {{ expires = {expires:?} }}
         grants = {{ publish = ["out.>"] }}
         limits = {{ time = "1h" }}
         retry = {{ max-attempts = 1000, backoff = ["10ms"] }}
@@ -178,18 +201,24 @@ fn host(site: &Site, id: &str) -> Running {
         plugins = site.plugins.path(),
         cache = concat!(env!("CARGO_TARGET_TMPDIR"), "/plugin-cache"),
     );
-    let file = site.plugins.path().join(format!("{id}.toml"));
-    std::fs::write(&file, text).unwrap();
-    Running::start(tidegate(["run", "--config", file.to_str().unwrap()]))
+    let (part, file) = (site.plugins.path().join("part"), site.plugins.path().join(format!("{id}.toml")));
+    std::fs::write(&part, text).unwrap();
+    std::fs::rename(&part, &file).unwrap();
+    file
+}
+
+/// What the hosts are to do.
+async fn plan(site: &Site) -> Value {
+    let read = async || {
+        let bucket = site.js.get_key_value("FLEET").await.ok()?;
+        serde_json::from_slice(&bucket.get("plan.work").await.ok()??).ok()
+    };
+    read().await.unwrap_or_default()
 }
 
 /// How many partitions each host has by the plan.
 async fn owners(site: &Site) -> BTreeMap<String, usize> {
-    let read = async || {
-        let bucket = site.js.get_key_value("FLEET").await.ok()?;
-        serde_json::from_slice::<Value>(&bucket.get("plan.work").await.ok()??).ok()
-    };
-    let plan = read().await.unwrap_or_default();
+    let plan = plan(site).await;
     let owners = plan["owners"].as_object().cloned().unwrap_or_default();
     owners.into_iter().map(|(host, has)| (host, has.as_array().unwrap().len())).collect()
 }
@@ -209,8 +238,7 @@ async fn owner_of(site: &Site, subject: &str) -> String {
     let query = json!({ "seq": 1, "next_by_subj": format!("*.{subject}") });
     let found = api(site, "STREAM.MSG.GET.work", &query).await.unwrap();
     let number: u64 = found["message"]["subject"].as_str().unwrap().split('.').next().unwrap().parse().unwrap();
-    let bucket = site.js.get_key_value("FLEET").await.unwrap();
-    let plan: Value = serde_json::from_slice(&bucket.get("plan.work").await.unwrap().unwrap()).unwrap();
+    let plan = plan(site).await;
     let owners = plan["owners"].as_object().unwrap();
     let has = |has: &Value| has.as_array().unwrap().contains(&json!(number));
     owners.iter().find(|(_, of)| has(of)).unwrap().0.clone()
@@ -267,23 +295,54 @@ async fn hosts_of_a_fleet_share_partitions_and_no_effect_is_out_of_order_while_t
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn partitions_that_are_changed_start_again_where_they_are() {
+    let (site, keys) = (Site::new().await, named(40));
+    if !site.client.is_server_compatible(2, 11, 0) {
+        return;
+    }
+    let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
+    site.stream("OUT", &["out.>"]).await;
+    let mut one = host(&site, "one");
+    for _ in 0..8 {
+        one.line_with(" ready workload=").await;
+    }
+    let mut two = host(&site, "two");
+    shared(&site, &["one", "two"]).await;
+    for _ in 0..4 {
+        two.line_with(" ready workload=").await;
+    }
+    let before = plan(&site).await;
+    // One leads.
+    for (id, host, numbers) in [("one", &mut one, 0..2), ("two", &mut two, 2..4)] {
+        publish(&site, &keys, numbers).await;
+        write(&site, id, "2s");
+        let (mut changed, mut ready) = (0, 0);
+        while (changed, ready) != (8, 4) {
+            let line = host.line_with("work-p").await;
+            changed += u32::from(line.contains("it was changed, and starts again"));
+            // Before that it was ready as it had been.
+            ready += u32::from(changed > 0 && line.contains(" ready workload="));
+        }
+    }
+    settled(&site, 8).await;
+    in_order(&site, 40, 4).await;
+    assert_eq!(plan(&site).await, before);
+    // One has made the bucket, and has given half of all to the other.
+    for (host, given) in [(one, 4), (two, 0)] {
+        let told = |part: &str| host.seen().iter().filter(|line| line.contains(part)).count();
+        assert_eq!((told(" ERROR "), told("to another host")), (0, given), "{}", host.seen().join("\n"));
+        host.signal(Signal::TERM);
+        assert_eq!(host.end().await.code, Some(0));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_host_is_ready_though_others_have_partitions_and_says_who_has_them() {
     let site = Site::new().await;
     if !site.client.is_server_compatible(2, 11, 0) {
         return;
     }
-    let member = async |id: &str| {
-        let text = format!("fleet.bucket = \"FLEET\"\nhost.id = {id:?}\n");
-        let own = "[workload.w]\nstream = \"w\"\nhandler = \"probe\"\npolicy = \"fixed\"\n";
-        let fleet = Config::from_toml(&format!("{text}{own}")).unwrap().fleet;
-        let mut workloads = partitions(COUNT, "");
-        for workload in &mut workloads {
-            workload.order.as_mut().unwrap().in_fleet = true;
-        }
-        let http = Some("127.0.0.1:0".parse().unwrap());
-        Host::run(site.clone(), Config { fleet, http, workloads, ..site.config() })
-    };
-    let (one, two) = (member("one").await, member("two").await);
+    let (one, two) = (member(&site, "one", ""), member(&site, "two", ""));
     let owners = async |host: &Host| {
         let (_, body) = get(&host.address().await, "/status").await;
         let status: Value = serde_json::from_str(&body).unwrap();

@@ -2,7 +2,9 @@
 //! rest, and cost nothing. A partition that goes to another host is drained here as a workload is that stops; the
 //! server pins its consumer to one host at a time, and the next one begins nothing before all is settled or given back.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::convert::Infallible;
+use std::pin::pin;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -41,6 +43,8 @@ pub(crate) struct Partitions {
 #[derive(Debug)]
 struct Spread {
     has: Arc<watch::Sender<Has>>,
+    /// Whether the plugins of its first partition are loaded: without them this host could work none.
+    loaded: watch::Sender<bool>,
     states: Mutex<BTreeMap<u32, Weak<WorkloadState>>>,
     unable_until: Mutex<Option<Instant>>,
     /// Since when partitions that are this host's are cut off, by their number.
@@ -63,11 +67,24 @@ impl Partitions {
         PartitionPlace::new(partition.clone(), self.fleet.clone(), spread.has.clone())
     }
 
+    /// The plugins of a partition are loaded, or it ends.
+    pub(crate) fn has_loaded(&self, of: &Partition, loaded: bool) {
+        if of.number == 0 {
+            self.spread(&of.workload).loaded.send_replace(loaded);
+        }
+    }
+
     /// Takes part in sharing out the partitions of a workload, until `stop` ends; then others get those of this host.
-    /// `state` is of one of them: what is wrong with the fleet is told there.
-    pub(crate) async fn share_out(&self, of: &Partition, state: &WorkloadState, stop: impl Future<Output = ()>) {
-        let (spread, drain) = (self.spread(&of.workload), self.drain.clone());
-        let seen = spread.clone();
+    /// Partitions that are started again meanwhile, as when the configuration is read again, stay where they are.
+    pub(crate) async fn share_out(&self, workload: &str, stop: impl Future<Output = ()>) {
+        let (spread, drain) = (self.spread(workload), self.drain.clone());
+        let (seen, mut stop) = (spread.clone(), pin!(stop));
+        tokio::select! {
+            biased;
+            () = &mut stop => return,
+            // The sender is this one's.
+            _ = async { spread.loaded.subscribe().wait_for(|loaded| *loaded).await.is_ok() } => {}
+        }
         let report = move || {
             let room = match (drain.is_wanted(), seen.is_unable()) {
                 (true, _) => owners::DRAINS,
@@ -76,24 +93,30 @@ impl Partitions {
             };
             Report { room, running: seen.running(), ..Report::default() }
         };
-        let mut member = Member::of_partitions(self.fleet.clone(), &of.workload, Box::new(report));
+        let mut member = Member::of_partitions(self.fleet.clone(), workload, Box::new(report));
         tokio::select! {
             biased;
             () = stop => {}
-            never = spread.follow(&mut member, of.count, state) => match never {},
+            never = spread.follow(&mut member) => match never {},
         }
-        if !member.is_cut_off() {
+        let is_cut_off = member.is_cut_off();
+        member.leave().await;
+        if !is_cut_off {
             // The plan gives others what this host had, and nobody follows it here meanwhile.
             spread.has.send_replace(Has::none());
         }
-        member.leave().await;
     }
 }
 
 impl Spread {
     fn new() -> Arc<Self> {
-        let has = Arc::new(watch::Sender::new(Has::none()));
-        Arc::new(Self { has, states: Mutex::default(), unable_until: Mutex::default(), cut_off: Mutex::default() })
+        Arc::new(Self {
+            has: Arc::new(watch::Sender::new(Has::none())),
+            loaded: watch::Sender::new(false),
+            states: Mutex::default(),
+            unable_until: Mutex::default(),
+            cut_off: Mutex::default(),
+        })
     }
 
     fn states(&self) -> Vec<(u32, Arc<WorkloadState>)> {
@@ -119,11 +142,11 @@ impl Spread {
             state.conditions.all().iter().any(|(part, _)| parts.contains(part))
         };
         let has = self.has.borrow().clone();
+        let are_cut_off = states.iter().filter(|(number, state)| has.this(*number) && cut_off(state));
+        let are_cut_off: BTreeSet<u32> = are_cut_off.map(|(number, _)| *number).collect();
         let mut since = self.cut_off.lock();
-        since.retain(|number, _| states.iter().any(|(of, state)| of == number && has.this(*of) && cut_off(state)));
-        for (number, _) in states.iter().filter(|(of, state)| has.this(*of) && cut_off(state)) {
-            since.entry(*number).or_insert(now);
-        }
+        since.retain(|number, _| are_cut_off.contains(number));
+        are_cut_off.iter().for_each(|number| _ = since.entry(*number).or_insert(now));
         let is_cut_off = since.values().any(|since| now.saturating_duration_since(*since) >= CUT_OFF);
         let mut until = self.unable_until.lock();
         if is_cut_off || states.iter().any(|(_, state)| stuck(state)) {
@@ -137,8 +160,15 @@ impl Spread {
         self.cut_off.lock().clear();
     }
 
+    /// The first partition, as it is now, and how many there are. What is wrong with the fleet is told there.
+    fn first(&self) -> Option<(u32, Arc<WorkloadState>)> {
+        let state = self.states.lock().get(&0)?.upgrade()?;
+        let count = state.workload.queue.partition.as_ref()?.count;
+        Some((count, state))
+    }
+
     /// Follows the plan, and makes it where this host leads.
-    async fn follow(&self, member: &mut Member, count: u32, state: &WorkloadState) -> std::convert::Infallible {
+    async fn follow(&self, member: &mut Member) -> Infallible {
         let mut ticks = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -146,6 +176,8 @@ impl Spread {
                 _ = ticks.tick() => {}
                 () = member.changed() => {}
             }
+            // There is none for a moment where it is started again.
+            let Some((count, state)) = self.first() else { continue };
             if member.turn(true).await {
                 member.commit(all_of(count)).await;
             }

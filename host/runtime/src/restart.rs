@@ -118,25 +118,29 @@ impl Keeper {
         Self { host, connections, turns: Semaphore::new(TOGETHER), drain, partitions }
     }
 
-    /// Runs a workload until it is stopped, and begins anew each time it ends before. Of a workload with partitions,
-    /// the first one's task takes part in sharing them out among the hosts of the fleet.
+    /// Runs a workload until it is stopped, and begins anew each time it ends before.
     pub(crate) async fn keep(&self, kept: &KeptWorkload, stop: watch::Receiver<bool>) {
         let (Some(partitions), Some(partition)) = (&self.partitions, &kept.state.workload.queue.partition) else {
             return self.keep_with_rollouts(kept, stop).await;
         };
         kept.state.has_place(partitions.place(partition, &kept.state));
-        let share_out = Box::pin(async {
-            if !kept.state.workload.is_first() {
-                return;
-            }
+        let tells_loaded = Box::pin(async {
             tokio::select! {
-                // Without its plugins this host could work none.
-                () = kept.loaded() => {}
+                () = kept.loaded() => partitions.has_loaded(partition, true),
                 () = stopped(stop.clone()) => return,
             }
-            partitions.share_out(partition, &kept.state, stopped(stop.clone())).await;
+            stopped(stop.clone()).await;
+            partitions.has_loaded(partition, false);
         });
-        tokio::join!(Box::pin(self.keep_with_rollouts(kept, stop.clone())), share_out);
+        tokio::join!(Box::pin(self.keep_with_rollouts(kept, stop.clone())), tells_loaded);
+    }
+
+    /// Shares out the partitions of a workload of this name, as it is written, until `stop` ends; none where the host
+    /// has no fleet.
+    pub(crate) async fn share_out(&self, workload: &str, stop: impl Future<Output = ()>) {
+        if let Some(partitions) = &self.partitions {
+            partitions.share_out(workload, stop).await;
+        }
     }
 
     /// The same of one workload. Its rollouts go on meanwhile.

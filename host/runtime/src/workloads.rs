@@ -1,7 +1,8 @@
 //! The workloads of a host while it runs: each has a task, and is started, drained, or drained and started again as the
 //! configuration becomes another. The others do not notice.
 
-use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,6 +35,8 @@ pub(crate) struct RunningWorkloads {
     shared: Arc<Shared>,
     /// What each is to be; `None` where it is to end.
     wanted: BTreeMap<String, watch::Sender<Option<Workload>>>,
+    /// Whose partitions are shared out, by the name as it is written; that ends when its sender is dropped.
+    shared_out: BTreeMap<String, watch::Sender<bool>>,
     tasks: JoinSet<()>,
 }
 
@@ -61,8 +64,10 @@ enum Next {
 impl RunningWorkloads {
     /// Starts these.
     pub(crate) fn start(shared: Shared, workloads: Vec<KeptWorkload>) -> Self {
-        let mut running = Self { shared: Arc::new(shared), wanted: BTreeMap::new(), tasks: JoinSet::new() };
+        let (wanted, shared_out) = (BTreeMap::new(), BTreeMap::new());
+        let mut running = Self { shared: Arc::new(shared), wanted, shared_out, tasks: JoinSet::new() };
         workloads.into_iter().for_each(|kept| running.add(kept));
+        running.share_out();
         running
     }
 
@@ -84,7 +89,33 @@ impl RunningWorkloads {
                 Change::Held { .. } | Change::HostRestart(_) => {}
             }
         }
+        self.share_out();
         while self.tasks.try_join_next().is_some() {}
+    }
+
+    /// Has the partitions shared out of all that have some.
+    fn share_out(&mut self) {
+        let name = |wanted: &watch::Sender<Option<Workload>>| {
+            let workload = wanted.borrow();
+            Some(workload.as_ref()?.queue.partition.as_ref()?.workload.clone())
+        };
+        let names: BTreeSet<String> = self.wanted.values().filter_map(name).collect();
+        self.shared_out.retain(|name, _| names.contains(name));
+        for name in names {
+            let Entry::Vacant(place) = self.shared_out.entry(name.clone()) else { continue };
+            let (goes_on, ends) = watch::channel(false);
+            place.insert(goes_on);
+            let shared = self.shared.clone();
+            self.tasks.spawn(async move {
+                let stop = async {
+                    tokio::select! {
+                        () = stopped(ends) => {}
+                        () = stopped(shared.stops.clone()) => {}
+                    }
+                };
+                shared.keeper.share_out(&name, stop).await;
+            });
+        }
     }
 
     fn add(&mut self, kept: KeptWorkload) {

@@ -83,7 +83,7 @@ pub(super) async fn different_settings(form: Form) -> Result<Report> {
         crew.whole().await?;
         crew.join(&others).await?;
         for id in &others {
-            crew.hosts[id].says(&[differ, "leader=\"h00\"", keys], form.patience()).await?;
+            crew.hosts[id].says(&[differ, "leader=h00", keys], form.patience()).await?;
         }
         crew.whole().await?;
         let at = crew.kill(ODD).await?;

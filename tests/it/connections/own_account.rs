@@ -113,6 +113,18 @@ async fn status(address: &str, name: &str) -> Value {
     all["workloads"].as_array().unwrap().iter().find(|of| of["name"] == name).cloned().unwrap_or_default()
 }
 
+/// The metrics of this workload's own connection are: whether it is there, how often it was made again.
+async fn counted(address: &str, name: &str, connected: &str, reconnects: u32) {
+    let of = |name: &str| name.starts_with("tidegate_workload_nats_");
+    let (_, metrics) = get(address, "/metrics").await;
+    let told: Vec<&str> = metrics.lines().filter(|line| of(line)).collect();
+    let expected = [
+        format!("tidegate_workload_nats_connected{{workload={name:?}}} {connected}"),
+        format!("tidegate_workload_nats_reconnects_total{{workload={name:?}}} {reconnects}"),
+    ];
+    assert_eq!(told, expected);
+}
+
 async fn is_ready(address: &str) {
     eventually("the host is ready", async || get(address, "/readyz").await.0 == 200).await;
 }
@@ -209,11 +221,13 @@ async fn an_outage_of_one_connection_is_told_of_its_workloads_and_is_none_for_th
     log::logged(&["\"ERROR\"", "\"workload\":\"goes\"", "\"part\":\"connection\"", "is away"]).await;
     log::logged(&["lost the NATS server", "\"workloads\":\"goes\""]).await;
     assert_eq!(status(&address, "goes").await["nats"]["connected"], false);
+    counted(&address, "goes", "0.0", 0).await;
     assert_eq!(here.request("in.stays.a", "reply done").await, "done");
     there.server.lock().await.restart().await.unwrap();
     is_ready(&address).await;
     eventually("the test has its connection", async || there.js.get_stream("goes").await.is_ok()).await;
     assert_eq!(there.request("in.goes.a", "reply again").await, "again");
+    counted(&address, "goes", "1.0", 1).await;
 
     here.server.lock().await.kill();
     let said = unready(&address, "the NATS server is away").await;
@@ -239,6 +253,7 @@ async fn who_is_not_let_into_its_account_is_told_and_begins_when_it_is() {
         assert!(said.contains(part), "no `{part}` in {said}");
     }
     assert!(!said.contains("some"), "{said}");
+    counted(&address, "refused", "0.0", 0).await;
     {
         let mut server = both.here.server.lock().await;
         server.configure(&config);

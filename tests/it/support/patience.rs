@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::shared::wait::within;
 
 /// How long anything may take before a test fails: far longer than it takes, for a loaded machine is no fault.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Awaits that `condition` holds. Panics with `what` if it does not within [`PATIENCE`].
 pub(crate) async fn eventually(what: &str, mut condition: impl AsyncFnMut() -> bool) {

@@ -2,20 +2,36 @@
 
 use std::fmt;
 
-use tracing_subscriber::field::RecordFields;
+use tracing::field::Field;
+use tracing_subscriber::field::{MakeExt, RecordFields};
 use tracing_subscriber::fmt::FormatFields;
-use tracing_subscriber::fmt::format::{DefaultFields, Writer};
+use tracing_subscriber::fmt::format::{Writer, debug_fn};
 
 use tidegate_runtime::text::escaped;
 
-/// The default ones, without colours.
+/// Without colours. Text stands in quotes where it is more than a word, however it was recorded.
 #[derive(Debug, Default)]
-pub(super) struct EscapedFields(DefaultFields);
+pub(super) struct EscapedFields;
 
 impl<'writer> FormatFields<'writer> for EscapedFields {
     fn format_fields<R: RecordFields>(&self, mut writer: Writer<'writer>, fields: R) -> fmt::Result {
         let mut text = String::new();
-        self.0.format_fields(Writer::new(&mut text), fields)?;
+        debug_fn(field).delimited(" ").format_fields(Writer::new(&mut text), fields)?;
         writer.write_str(&escaped(&text))
     }
+}
+
+fn field(writer: &mut Writer<'_>, field: &Field, value: &dyn fmt::Debug) -> fmt::Result {
+    let value = format!("{value:?}");
+    match field.name() {
+        "message" => writer.write_str(&value),
+        name => write!(writer, "{name}={}", word(&value).unwrap_or(&value)),
+    }
+}
+
+/// The word that stands in these quotes, if it is one.
+fn word(quoted: &str) -> Option<&str> {
+    let word = quoted.strip_prefix('"')?.strip_suffix('"')?;
+    let is_plain = |c: char| c.is_ascii_graphic() && !matches!(c, '"' | '\\' | '=' | '{' | '}');
+    (!word.is_empty() && word.chars().all(is_plain)).then_some(word)
 }

@@ -55,7 +55,7 @@ pub fn init(args: &LogArgs, default: &str, terminal: &Terminal) -> anyhow::Resul
         LogFormat::Text => logs
             .with_timer(SystemTime)
             .with_target(false)
-            .fmt_fields(EscapedFields::default())
+            .fmt_fields(EscapedFields)
             .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
             .init(),
         LogFormat::Json => logs.fmt_fields(JsonFields::new()).event_format(JsonLines).init(),
@@ -212,17 +212,32 @@ mod tests {
         assert_eq!(line["level"], "WARN");
     }
 
-    #[test]
-    fn no_text_forges_a_line() {
+    fn told(work: impl FnOnce()) -> String {
         let written = Written::default();
         let writer = written.clone();
         let logs = tracing_subscriber::fmt().with_writer(move || writer.clone()).with_ansi(false);
-        let logs = logs.fmt_fields(EscapedFields::default()).finish();
-        tracing::subscriber::with_default(logs, || {
+        let logs = logs.fmt_fields(EscapedFields).without_time().with_target(false).finish();
+        tracing::subscriber::with_default(logs, work);
+        String::from_utf8(written.0.lock().clone()).unwrap()
+    }
+
+    #[test]
+    fn text_of_more_than_a_word_stands_in_quotes_however_it_was_recorded() {
+        let line = told(|| {
+            let _span = tracing::info_span!("run", workload = "orders", worker = 1u64).entered();
+            let (name, name_shown) = ("orders-p0", format_args!("orders-p0"));
+            tracing::info!(name, shown = %name_shown, reason = "two words", empty = "", odd = "a=b", "said \"so\"");
+        });
+        let fields = "name=orders-p0 shown=orders-p0 reason=\"two words\" empty=\"\" odd=\"a=b\"";
+        assert_eq!(line, format!(" INFO run{{workload=orders worker=1}}: said \"so\" {fields}\n"));
+    }
+
+    #[test]
+    fn no_text_forges_a_line() {
+        let text = told(|| {
             let _span = tracing::info_span!("call", plugin = "p\nINFO forged").entered();
             tracing::warn!(context = "a\u{1b}[31m", reason = %"b\r\nERROR forged", "said\nINFO {}", "forged");
         });
-        let text = String::from_utf8(written.0.lock().clone()).unwrap();
         assert_eq!(text.lines().count(), 1, "{text}");
         assert!(text.contains("said\\nINFO forged") && !text.contains('\u{1b}'), "{text}");
     }

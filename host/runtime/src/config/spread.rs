@@ -20,10 +20,15 @@ impl WrittenWorkload {
                           tokens follow";
             wrong.push(self.place("subjects").error(problem, remedy));
         }
+        self.wrong_limits(first.count, &mut wrong);
+        wrong
+    }
+
+    /// What is limited has to be enough for each of so many partitions.
+    fn wrong_limits(&self, count: u32, wrong: &mut Vec<ConfigError>) {
         let (limits, batching) = (&self.workload.start_limits, &self.workload.batching);
-        for ((key, whole), (_, part)) in limits.at_once().into_iter().zip(limits.part(first.count).at_once()) {
+        for ((key, whole), (_, part)) in limits.at_once().into_iter().zip(limits.part(count).at_once()) {
             let (Some(whole), Some(part)) = (whole, part) else { continue };
-            let count = first.count;
             if part == 0 {
                 let problem = format!("{whole} is less than the {count} partitions, each of which has its part of it");
                 wrong.push(self.place(key).error(problem, "raise it, or lower partitions"));
@@ -34,7 +39,6 @@ impl WrittenWorkload {
                 wrong.push(self.place("batching.size").error(problem, format!("lower it, or raise {key}")));
             }
         }
-        wrong
     }
 
     /// Whether both have one stream. Streams of the same name in two accounts are two.

@@ -3,7 +3,7 @@
 //! `jetstream` writes them when it reads the consumer's state, once an interval. Workers, the fetching task and the
 //! monitor read them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
@@ -33,6 +33,8 @@ pub struct Effective {
     is_linked: AtomicBool,
     /// Messages that wait for another try: how often they were delivered, by their sequence.
     retried: Mutex<BTreeMap<u64, u32>>,
+    /// Messages in handlers of which the server heard so late that another host may have had them, by their sequence.
+    lapsed: Mutex<BTreeSet<u64>>,
 }
 
 /// How many messages that wait for another try are remembered.
@@ -137,6 +139,7 @@ impl Effective {
             pin: Mutex::default(),
             is_linked: AtomicBool::new(true),
             retried: Mutex::default(),
+            lapsed: Mutex::default(),
         };
         effective.set(settings);
         Arc::new(effective)
@@ -240,6 +243,25 @@ impl Effective {
     /// connection is dead.
     pub(crate) fn has_lapsed(&self, since: Instant) -> bool {
         since.elapsed() * 4 > self.ack_wait() * 3 && self.pin.lock().has_group()
+    }
+
+    /// A message is in a handler, and announced; the server heard of it last at `since`.
+    pub(crate) fn announced(&self, stream_sequence: u64, since: Instant) {
+        if self.has_lapsed(since) {
+            self.lapsed.lock().insert(stream_sequence);
+        }
+    }
+
+    /// A message is delivered again, and to this host.
+    pub(crate) fn is_here_again(&self, stream_sequence: u64) {
+        self.lapsed.lock().remove(&stream_sequence);
+    }
+
+    /// How many messages in handlers another host may have had. `is_in_handler` is asked of each.
+    pub(crate) fn lapsed(&self, is_in_handler: impl Fn(u64) -> bool) -> u64 {
+        let mut lapsed = self.lapsed.lock();
+        lapsed.retain(|sequence| is_in_handler(*sequence));
+        lapsed.len() as u64
     }
 
     /// Whether the server hears of an announcement that is sent now, as far as can be known, and it is not too late for

@@ -48,13 +48,14 @@ pub(crate) async fn keep_all<D: Held, T>(
         tokio::select! {
             biased;
             done = &mut work => return done,
-            () = announce_all(held, since) => {}
+            () = announce_all(held, since, consumer) => {}
         }
     }
 }
 
-async fn announce_all<D: Held>(held: &[D], since: &mut [Instant]) {
+async fn announce_all<D: Held>(held: &[D], since: &mut [Instant], consumer: &Effective) {
     for (held, since) in held.iter().zip(since) {
+        consumer.announced(held.delivery().stream_sequence, *since);
         *since = Instant::now();
         held.in_progress().await;
     }

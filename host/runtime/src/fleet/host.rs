@@ -91,6 +91,8 @@ pub(crate) struct Fleet {
     pub(super) rewatch: Notify,
     /// How many plans were seen.
     pub(super) planned: watch::Sender<u64>,
+    /// Whether the bucket was looked for.
+    looked: watch::Sender<bool>,
     problems: Mutex<BTreeMap<Concern, String>>,
     unreadable: Mutex<String>,
     left: AtomicBool,
@@ -132,6 +134,7 @@ impl Fleet {
             news: Notify::new(),
             rewatch: Notify::new(),
             planned: watch::Sender::new(0),
+            looked: watch::Sender::new(false),
             problems: Mutex::default(),
             unreadable: Mutex::default(),
             left: AtomicBool::new(false),
@@ -170,6 +173,7 @@ impl Fleet {
                 () = self.news.notified() => {}
             }
             let told = if found { Ok(()) } else { answered(self.bucket.find()).await };
+            self.looked.send_replace(true);
             if self.left.load(Relaxed) {
                 return;
             }
@@ -274,7 +278,15 @@ impl Fleet {
         room(most, all, workplaces.get(workload).map_or(0, wanted))
     }
 
+    /// Waits until this host has looked for the bucket, and has made it where it was missing. Until then nothing is
+    /// known of it.
+    pub(super) async fn has_looked(&self) {
+        // The sender is this one's.
+        let _ = self.looked.subscribe().wait_for(|looked| *looked).await;
+    }
+
     async fn watch(&self) {
+        self.has_looked().await;
         let mut failures: u32 = 0;
         loop {
             let watching = self.watching();

@@ -247,6 +247,7 @@ impl Member {
     /// Does what is to be done next, and returns whether this host leads and can decide. `willing` is whether it could
     /// lead.
     pub(crate) async fn turn(&mut self, willing: bool) -> bool {
+        self.fleet.has_looked().await;
         let mut leads = false;
         for _ in 0..STEPS {
             let next = self.seat.next(&self.fleet.view.lock(), willing);

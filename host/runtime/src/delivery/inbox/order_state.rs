@@ -60,7 +60,10 @@ impl<D> OrderState<D> {
     /// A message came with this attempt, as the server counts them.
     pub(super) fn came(&mut self, key: KeyHash, sequence: u64, attempt: u32) {
         if attempt <= 1 {
-            self.redelivered.remove(&(key, sequence));
+            // Most often there are none, and this is asked with each message.
+            if !self.redelivered.is_empty() {
+                self.redelivered.remove(&(key, sequence));
+            }
             return;
         }
         self.redelivered.insert((key, sequence));
@@ -200,6 +203,12 @@ impl<D> Ordered<D> {
         let held = (state.dispatch.held() as u64).saturating_sub(self.settling.load(SeqCst));
         state.forget_redelivered();
         Asked { held, redelivered: state.redelivered.len() as u64, settled }
+    }
+
+    /// How many messages in handlers may be settled by another host, for this one stood still: none of them may stand
+    /// for one that is elsewhere.
+    pub(super) fn in_doubt(&self, state: &OrderState<D>) -> u64 {
+        self.consumer.lapsed(|sequence| state.dispatch.has_begun(sequence))
     }
 
     pub(super) fn gone(&self, key: KeyHash, sequence: u64) {

@@ -52,6 +52,9 @@ impl<D: Held> Inbox<D> {
         let was_complete = state.here.is_complete();
         state.here.arrived(number, since);
         state.came(key, sequence, attempt);
+        if attempt > 1 {
+            order.consumer.is_here_again(sequence);
+        }
         if was_complete && !state.here.is_complete() {
             order.seen.missed();
             state.ask = true;
@@ -140,6 +143,7 @@ impl<D: Held> Inbox<D> {
         let mut state = order.state.lock();
         let is_patient =
             state.here.missing_for(Instant::now()).is_none_or(|since| since < order.consumer.ack_wait() * 2);
+        let asked = Asked { held: asked.held.saturating_sub(order.in_doubt(&state)), ..asked };
         state.here.answered(asked, unsettled, order.settled.load(SeqCst), is_patient);
         if state.may_begin() {
             state.dispatch.begin_all().into_iter().for_each(|waiting| self.begins(waiting));

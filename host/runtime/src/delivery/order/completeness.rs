@@ -9,7 +9,9 @@
 //!
 //! A message that is held here and was delivered more than once may be settled by the host that had it before, as by
 //! one that stood still and goes on. Then it would stand for one that is missing. But the server also counts unsettled
-//! messages that it has delivered more than once: so many as are fewer than those held here are settled elsewhere.
+//! messages that it has delivered more than once: so many as are fewer than those held here are settled elsewhere. One
+//! that was in a handler while this host stood still shows in neither count, so it is not counted as held until the
+//! server delivers it again or it is settled.
 
 use std::time::Duration;
 

@@ -99,6 +99,11 @@ impl<T> Dispatch<T> {
         self.keys.get(&key).is_some_and(|line| line.begun == Some(sequence) || line.waiting.has(sequence))
     }
 
+    /// Whether this message, of whichever key, has begun.
+    pub(crate) fn has_begun(&self, sequence: u64) -> bool {
+        self.keys.values().any(|line| line.begun == Some(sequence))
+    }
+
     /// The delivery of this message that waits.
     pub(crate) fn find(&mut self, key: KeyHash, sequence: u64) -> Option<&mut T> {
         self.keys.get_mut(&key)?.waiting.find(sequence)

@@ -33,19 +33,13 @@ struct Batch<D> {
 
 impl<D: Held> Batch<D> {
     fn of(waiting: Vec<Waiting<D>>) -> Self {
-        let mut batch = Self::with_room_for(0);
+        let mut batch = Self::empty();
         batch.add(waiting);
         batch
     }
 
-    fn with_room_for(deliveries: usize) -> Self {
-        Self {
-            held: Vec::with_capacity(deliveries),
-            since: Vec::with_capacity(deliveries),
-            company: Vec::with_capacity(deliveries),
-            turns: Vec::with_capacity(deliveries),
-            permits: Vec::with_capacity(deliveries),
-        }
+    fn empty() -> Self {
+        Self { held: Vec::new(), since: Vec::new(), company: Vec::new(), turns: Vec::new(), permits: Vec::new() }
     }
 
     fn add(&mut self, more: Vec<Waiting<D>>) {
@@ -238,7 +232,7 @@ impl<D: Held, H: Handlers> Worker<D, H> {
             return batch;
         }
         let rules = self.shared.rules.clone();
-        let (mut rest, mut called) = (batch.reversed(), Batch::with_room_for(0));
+        let (mut rest, mut called) = (batch.reversed(), Batch::empty());
         while let Some(waiting) = rest.pop() {
             let Some(untried) = untried(&waiting, &self.stats, &rules) else {
                 called.push(waiting);

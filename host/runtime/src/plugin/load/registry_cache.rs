@@ -98,13 +98,14 @@ fn make_room(dir: &Path) {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
     use super::*;
 
     const NAME: &str = "oci://r.io/a:1";
 
-    fn artifact(component: &[u8]) -> Artifact {
+    /// The artifact of this component, as a registry would describe it.
+    pub(in crate::plugin::load) fn artifact(component: &[u8]) -> Artifact {
         let digest = sha256(component);
         let manifest = format!(
             r#"{{"schemaVersion":2,"config":{{"mediaType":"application/vnd.wasm.config.v0+json","digest":"","size":0}},

@@ -366,22 +366,12 @@ pub(super) mod tests {
     use super::*;
 
     use crate::config::OciConfig;
-    use crate::digest::sha256;
+    use crate::plugin::load::registry_cache::tests::artifact;
 
     const POLL: Duration = Duration::from_secs(60);
     /// A registry that is away.
     const NAME: &str = "oci://127.0.0.1:1/acme/a:1";
     const MOST: u64 = 1 << 20;
-
-    fn artifact(component: &[u8]) -> Artifact {
-        let digest = sha256(component);
-        let manifest = format!(
-            r#"{{"schemaVersion":2,"config":{{"mediaType":"application/vnd.wasm.config.v0+json","digest":"","size":0}},
-            "layers":[{{"mediaType":"application/wasm","digest":"sha256:{digest}","size":{}}}]}}"#,
-            component.len()
-        );
-        Artifact::of(manifest.into_bytes()).unwrap()
-    }
 
     impl RegistryPlace {
         /// As if the registry had said that the reference leads to this, and had given it.

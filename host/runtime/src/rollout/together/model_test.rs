@@ -155,6 +155,17 @@ fn ten() -> Fleet {
     fleet
 }
 
+/// The same ten, after the new one has failed too often.
+fn rolled_back() -> Fleet {
+    let mut fleet = ten();
+    for _ in 0..100 {
+        fleet.work(50, (5, 0));
+        fleet.decide();
+    }
+    assert_eq!((fleet.last(), fleet.tried(), fleet.now().number), (("b", Ending::RolledBack), None, 1));
+    fleet
+}
+
 #[test]
 fn a_share_of_less_than_a_worker_a_host_is_one_worker_of_one_host() {
     let mut fleet = ten();
@@ -171,12 +182,7 @@ fn a_share_of_less_than_a_worker_a_host_is_one_worker_of_one_host() {
 
 #[test]
 fn one_that_fails_is_rolled_back_for_all_and_not_tried_again_until_the_file_changes() {
-    let mut fleet = ten();
-    for _ in 0..100 {
-        fleet.work(50, (5, 0));
-        fleet.decide();
-    }
-    assert_eq!((fleet.last(), fleet.tried(), fleet.now().number), (("b", Ending::RolledBack), None, 1));
+    let mut fleet = rolled_back();
     assert_eq!(fleet.now().stable.whole(), "a");
     // A host that starts with that file changes nothing, and is told.
     *fleet.host(4) = Host::new(1, "b");
@@ -189,12 +195,7 @@ fn one_that_fails_is_rolled_back_for_all_and_not_tried_again_until_the_file_chan
 
 #[test]
 fn one_that_was_rolled_back_is_not_tried_again_when_the_host_that_has_its_file_comes_back() {
-    let mut fleet = ten();
-    for _ in 0..100 {
-        fleet.work(50, (5, 0));
-        fleet.decide();
-    }
-    assert_eq!(fleet.last(), ("b", Ending::RolledBack));
+    let mut fleet = rolled_back();
     (0..9).for_each(|n| fleet.host(n).gets("a"));
     fleet.decide();
     for (third, tried, number) in [("a", None, 1), ("c", Some("c"), 2)] {
@@ -220,12 +221,7 @@ fn one_that_was_rolled_back_is_not_tried_again_when_the_host_that_has_its_file_c
 
 #[test]
 fn a_host_that_does_not_come_back_keeps_nothing_from_being_tried_for_more_than_an_hour() {
-    let mut fleet = ten();
-    for _ in 0..100 {
-        fleet.work(50, (5, 0));
-        fleet.decide();
-    }
-    assert_eq!(fleet.last(), ("b", Ending::RolledBack));
+    let mut fleet = rolled_back();
     (0..9).for_each(|n| fleet.host(n).gets("a"));
     fleet.host(9).there = false;
     fleet.decide();

@@ -1,6 +1,7 @@
 //! Every metric is read where it is counted anyway, when somebody asks. Labels have values of the configuration or of a
 //! fixed list, or name one of a workload's last generations, so their number is bounded.
 
+mod connections;
 mod encoder;
 mod fleet;
 mod rollouts;
@@ -20,12 +21,12 @@ use crate::delivery::counters::Tally;
 use crate::delivery::start_limits::StartStatus;
 use crate::drain::DrainState;
 use crate::fleet::host::Seen;
-use crate::jetstream::Client;
 use crate::plugin::{Generation, PluginState, Used};
 use crate::process_status::ProcessStatus;
 use crate::rollout::seen::{RolloutSeen, Rollouts};
 use crate::scaling::history::{Scaling, Shadowed};
 use crate::status::workload::{RunningParts, WorkloadState};
+use connections::Connection;
 use encoder::MetricsEncoder;
 
 pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -42,8 +43,7 @@ pub(super) fn text(view: &View) -> Result<String, fmt::Error> {
 /// All that is told, read at one moment.
 #[derive(Debug)]
 struct Snapshot {
-    connected: bool,
-    reconnects: u64,
+    connection: Connection,
     journal_dropped: u64,
     /// Spans that were exported, and that were lost, by reason; `None` where nothing is traced.
     spans: Option<(u64, [(&'static str, u64); 2])>,
@@ -80,6 +80,8 @@ struct WorkloadMetrics {
     /// Keys of which a message is held, and deliveries that wait for others of their key.
     per_key: Option<(usize, usize)>,
     rollout: Option<RolloutSeen>,
+    /// Its own, where it has one and needs it now.
+    connection: Option<Connection>,
 }
 
 /// What is counted of an order.
@@ -108,8 +110,7 @@ struct ProcessMetrics {
 impl Snapshot {
     fn take(view: &View) -> Self {
         Self {
-            connected: view.is_connected(),
-            reconnects: view.connection.get().map_or(0, Client::reconnects),
+            connection: Connection::of_host(view),
             journal_dropped: view.journal.dropped(),
             spans: view.telemetry.as_ref().map(|telemetry| telemetry.spans()),
             log_dropped: crate::status::log_lines::dropped(),
@@ -149,6 +150,7 @@ impl WorkloadMetrics {
             order: parts.and_then(OrderCounts::of),
             per_key: parts.and_then(|parts| parts.per_key.as_ref().map(|seen| (seen.keys(), seen.waiting()))),
             rollout: state.rollouts().map(Rollouts::seen),
+            connection: Connection::of(state),
         }
     }
 
@@ -474,13 +476,8 @@ impl Snapshot {
             None,
             plugins().map(|(plugin, labels)| (labels, f64::from(u8::from(plugin.generation.is_some())))),
         )?;
-        let connected = Some(u64::from(self.connected));
-        encoder.gauge(
-            "tidegate_nats_connected",
-            "1 if the NATS server can be reached, as far as is known",
-            None,
-            connected,
-        )?;
+        let own = || self.workloads.iter().filter_map(|of| Some((of.name.as_str(), of.connection.as_ref()?)));
+        connections::encode(encoder, &self.connection, own)?;
         encoder.gauge(
             "tidegate_hosts_desired",
             "Hosts as this one that have room for all workers that are wanted; in a fleet, of all its hosts",
@@ -489,7 +486,6 @@ impl Snapshot {
         )?;
         let drained = Some(u64::from(self.drained));
         encoder.gauge("tidegate_drained", "1 if the host is drained, or drains", None, drained)?;
-        encoder.counter("tidegate_nats_reconnects", "How often the connection was made again", self.reconnects)?;
         let ProcessMetrics { resident_bytes, open_fds, threads } = self.process;
         encoder.gauge("process_resident_memory", "Resident memory", Some(&Unit::Bytes), resident_bytes)?;
         encoder.gauge("process_open_fds", "Open file descriptors", None, open_fds)?;

@@ -58,8 +58,8 @@ impl View {
             Some(client) => Ok(client),
             None if state.running().is_some() => Err(format!("the NATS server of {name}'s account is away")),
             None => Err(format!(
-                "{name} has a connection of its own and does not run here now, so neither is its account asked: it \
-                 begins, rests, is drained or has ended; ask a host that works it"
+                "{name} has a connection of its own, and none while it does not run here: it begins, rests, is drained \
+                 or has ended; ask a host that works it"
             )),
         }
     }

@@ -1,5 +1,7 @@
 //! What is held, what counts as elsewhere, and who is to blame for a full buffer.
 #![allow(clippy::unwrap_used)]
+use std::collections::BTreeSet;
+
 use super::super::{Blocks, FullBuffer, settled, settling};
 use super::*;
 use crate::delivery::test_delivery::TestDelivery;
@@ -8,7 +10,10 @@ const BUFFER: Limits = Limits { messages: 4, bytes: usize::MAX };
 
 /// An inbox that keeps the order of subjects, of a consumer of which nothing is unsettled elsewhere.
 fn ordered() -> Arc<Inbox<TestDelivery>> {
-    let consumer = Effective::with_ack_wait(Duration::from_secs(30));
+    ordered_by(Effective::with_ack_wait(Duration::from_secs(30)))
+}
+
+fn ordered_by(consumer: Arc<Effective>) -> Arc<Inbox<TestDelivery>> {
     let inbox = Inbox::new(10, usize::MAX).in_order(OrderKey::Subject, BUFFER, consumer);
     inbox.set_workers(2);
     let asked = inbox.begin_due().unwrap().asks.unwrap();
@@ -18,8 +23,13 @@ fn ordered() -> Arc<Inbox<TestDelivery>> {
 
 /// Puts a message of a key, which the consumer delivers as its next one.
 fn put(inbox: &Inbox<TestDelivery>, key: &str, stream_sequence: u64) {
-    let delivery = Delivery { subject: key.into(), stream_sequence, attempt: 1, ..Delivery::default() };
-    inbox.put(TestDelivery { number: stream_sequence, ..TestDelivery::of(delivery) }, Instant::now());
+    put_as(inbox, key, (stream_sequence, 1), stream_sequence);
+}
+
+/// Puts this attempt of a message, which the consumer delivers with this number.
+fn put_as(inbox: &Inbox<TestDelivery>, key: &str, (stream_sequence, attempt): (u64, u32), number: u64) {
+    let delivery = Delivery { subject: key.into(), stream_sequence, attempt, ..Delivery::default() };
+    inbox.put(TestDelivery { number, ..TestDelivery::of(delivery) }, Instant::now());
 }
 
 fn take(inbox: &Inbox<TestDelivery>) -> Option<(u64, Waiting<TestDelivery>)> {
@@ -60,10 +70,59 @@ async fn after_a_turn_that_was_dropped_without_a_word_nothing_begins_until_its_m
     put(&inbox, "b", 3);
     assert!(take(&inbox).is_none());
     assert_eq!(inbox.unsettled(asks(&inbox).unwrap(), Unsettled { count: 3, redelivered: 0, last: 3 }).unwrap().0, 1);
-    let again = Delivery { subject: "a".into(), stream_sequence: 1, attempt: 2, ..Delivery::default() };
-    inbox.put(TestDelivery { number: 4, ..TestDelivery::of(again) }, Instant::now());
+    put_as(&inbox, "a", (1, 2), 4);
     assert_eq!(inbox.unsettled(asks(&inbox).unwrap(), Unsettled { count: 3, redelivered: 1, last: 4 }), None);
     assert_eq!([take(&inbox), take(&inbox)].map(|taken| taken.unwrap().0), [1, 3]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_host_before_settles_late_does_not_stand_for_what_is_missing() {
+    let inbox = ordered();
+    inbox.is_pinned();
+    (1..=2).for_each(|sequence| put_as(&inbox, "a", (sequence, 2), sequence));
+    // It has settled the first, and the third is still with it.
+    let asked = asks(&inbox).unwrap();
+    assert_eq!((asked.held, asked.redelivered), (2, 2));
+    assert_eq!(inbox.unsettled(asked, Unsettled { count: 2, redelivered: 1, last: 2 }).unwrap().0, 1);
+    assert!(take(&inbox).is_none());
+    put_as(&inbox, "a", (3, 2), 3);
+    let asked = asks(&inbox).unwrap();
+    assert_eq!(inbox.unsettled(asked, Unsettled { count: 2, redelivered: 2, last: 3 }), None);
+    let (first, mut taken) = take(&inbox).unwrap();
+    settled(taken.turn.take());
+    inbox.is_pinned();
+    // What is not held any more is not counted, nor is what was delivered once.
+    put(&inbox, "b", 4);
+    let asked = asks(&inbox).unwrap();
+    assert_eq!((first, asked.held, asked.redelivered), (1, 3, 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_in_a_handler_while_this_host_stood_still_does_not_stand_for_what_is_missing() {
+    let consumer = Effective::grouped(Duration::from_secs(30));
+    let inbox = ordered_by(consumer.clone());
+    put(&inbox, "a", 1);
+    let (first, _taken) = take(&inbox).unwrap();
+    // Its second announcement is late. Another host has had it meanwhile, and has settled it and not the second one.
+    consumer.announced(first, Instant::now());
+    let since = Instant::now();
+    tokio::time::advance(Duration::from_secs(60)).await;
+    consumer.announced(first, since);
+    inbox.is_pinned();
+    let asked = asks(&inbox).unwrap();
+    assert_eq!(inbox.unsettled(asked, Unsettled { count: 1, redelivered: 0, last: 3 }).unwrap().0, 0);
+    put(&inbox, "b", 4);
+    assert!(take(&inbox).is_none());
+    put_as(&inbox, "c", (2, 2), 5);
+    let asked = asks(&inbox).unwrap();
+    assert_eq!(inbox.unsettled(asked, Unsettled { count: 2, redelivered: 1, last: 5 }), None);
+    let begun = [take(&inbox).unwrap(), take(&inbox).unwrap()];
+    assert_eq!(begun.iter().map(|(sequence, _)| *sequence).collect::<BTreeSet<_>>(), BTreeSet::from([2, 4]));
+    // One that is delivered here again is unsettled, and held.
+    inbox.is_pinned();
+    put_as(&inbox, "a", (1, 2), 6);
+    let asked = asks(&inbox).unwrap();
+    assert_eq!(inbox.unsettled(asked, Unsettled { count: 3, redelivered: 2, last: 6 }), None);
 }
 
 #[tokio::test(start_paused = true)]
