@@ -95,13 +95,13 @@ async fn a_stream_may_have_a_subject_that_begins_with_the_workloads_name() {
 }
 
 #[tokio::test]
-async fn where_nothing_says_what_to_run_both_ways_to_say_it_are_told() {
+async fn where_there_is_no_configuration_both_ways_to_give_one_are_told() {
     let dir = tempfile::tempdir().unwrap();
-    for command in ["run", "check"] {
-        let mut command = tidegate([command]);
+    for arguments in [&["run"][..], &["check"], &["permissions"], &["explain", "orders", "7"]] {
+        let mut command = tidegate(arguments);
         command.current_dir(dir.path());
         let ended = Running::start(command).end().await;
-        ended.failed_with(1, &["there is nothing to run", "--config FILE", "--stream, --handler and --policy"]);
+        ended.failed_with(1, &["there is no configuration", "--config FILE", "--stream, --handler and --policy"]);
     }
 }
 

@@ -259,7 +259,7 @@ impl Reading {
     pub fn load(flags: &Flags, environment: &Environment) -> Result<Self, ConfigErrors> {
         let files = ConfigFiles::of(flags);
         if files.is_none() && !flags.has_workload() {
-            return Err(nothing_to_run().into());
+            return Err(no_configuration().into());
         }
         let Some(files) = files else {
             return of_texts(Main { text: "", path: None }, &[], flags, environment);
@@ -348,9 +348,9 @@ fn nowhere_to_ask() -> ConfigError {
     )
 }
 
-fn nothing_to_run() -> ConfigError {
+fn no_configuration() -> ConfigError {
     SourcePosition::default().error(
-        format!("there is nothing to run: no --config, no {DEFAULT_FILE} in this directory, and no --stream"),
+        format!("there is no configuration: no --config, no {DEFAULT_FILE} in this directory, and no --stream"),
         "give --config FILE, write one with `tidegate new config`, or give --stream, --handler and --policy",
     )
 }
