@@ -86,7 +86,7 @@ async fn stuck_key(form: Form) -> Result<Report> {
     Ok(report)
 }
 
-/// Each message has a key of its own. What is remembered of a key goes with it.
+/// Each message has a key of its own, ten million of them in the long form. What is remembered of a key goes with it.
 async fn key_flood(form: Form) -> Result<Report> {
     let mut report = Report::new();
     let stage = Stage::one().await?;
@@ -98,7 +98,7 @@ async fn key_flood(form: Form) -> Result<Report> {
     ledger.publish(2_000, |_| String::new()).await?;
     stage.settled("work", form.patience()).await?;
     let before = host.resident();
-    for _ in 0..form.pick(2, 100) {
+    for _ in 0..form.pick(2, 500) {
         report.injected();
         ledger.publish(form.pick(4_000, 20_000), |_| String::new()).await?;
         stage.settled("work", form.patience()).await?;

@@ -312,7 +312,7 @@ async fn partitions_that_are_changed_start_again_where_they_are() {
         two.line_with(" ready workload=").await;
     }
     let before = plan(&site).await;
-    // One leads.
+    // One of them leads.
     for (id, host, numbers) in [("one", &mut one, 0..2), ("two", &mut two, 2..4)] {
         publish(&site, &keys, numbers).await;
         write(&site, id, "2s");
