@@ -67,11 +67,9 @@ impl Partitions {
         PartitionPlace::new(partition.clone(), self.fleet.clone(), spread.has.clone())
     }
 
-    /// The plugins of a partition are loaded, or it ends.
-    pub(crate) fn has_loaded(&self, of: &Partition, loaded: bool) {
-        if of.number == 0 {
-            self.spread(&of.workload).loaded.send_replace(loaded);
-        }
+    /// The plugins of the first partition of a workload are loaded, or it ends.
+    pub(crate) fn has_loaded(&self, first: &Partition, loaded: bool) {
+        self.spread(&first.workload).loaded.send_replace(loaded);
     }
 
     /// Takes part in sharing out the partitions of a workload, until `stop` ends; then others get those of this host.
@@ -82,8 +80,7 @@ impl Partitions {
         tokio::select! {
             biased;
             () = &mut stop => return,
-            // The sender is this one's.
-            _ = async { spread.loaded.subscribe().wait_for(|loaded| *loaded).await.is_ok() } => {}
+            () = spread.is_loaded() => {}
         }
         let report = move || {
             let room = match (drain.is_wanted(), seen.is_unable()) {
@@ -117,6 +114,11 @@ impl Spread {
             unable_until: Mutex::default(),
             cut_off: Mutex::default(),
         })
+    }
+
+    async fn is_loaded(&self) {
+        // The sender is this one's.
+        let _ = self.loaded.subscribe().wait_for(|loaded| *loaded).await;
     }
 
     fn states(&self) -> Vec<(u32, Arc<WorkloadState>)> {

@@ -124,6 +124,9 @@ impl Keeper {
             return self.keep_with_rollouts(kept, stop).await;
         };
         kept.state.has_place(partitions.place(partition, &kept.state));
+        if !kept.state.workload.is_first() {
+            return self.keep_with_rollouts(kept, stop).await;
+        }
         let tells_loaded = Box::pin(async {
             tokio::select! {
                 () = kept.loaded() => partitions.has_loaded(partition, true),

@@ -25,7 +25,14 @@ fn field(writer: &mut Writer<'_>, field: &Field, value: &dyn fmt::Debug) -> fmt:
     let value = format!("{value:?}");
     match field.name() {
         "message" => writer.write_str(&value),
-        name => write!(writer, "{name}={}", word(&value).unwrap_or(&value)),
+        name => match word(&value) {
+            Some(word) => write!(writer, "{name}={word}"),
+            // What was recorded by how it is displayed has no quotes yet: an error, say.
+            None if value.contains(char::is_whitespace) && !value.starts_with(['"', '[', '{']) => {
+                write!(writer, "{name}={value:?}")
+            }
+            None => write!(writer, "{name}={value}"),
+        },
     }
 }
 

@@ -223,13 +223,16 @@ mod tests {
 
     #[test]
     fn text_of_more_than_a_word_stands_in_quotes_however_it_was_recorded() {
-        let line = told(|| {
+        let lines = told(|| {
             let _span = tracing::info_span!("run", workload = "orders", worker = 1u64).entered();
-            let (name, name_shown) = ("orders-p0", format_args!("orders-p0"));
-            tracing::info!(name, shown = %name_shown, reason = "two words", empty = "", odd = "a=b", "said \"so\"");
+            tracing::info!(name = "orders-p0", shown = %"orders-p0", empty = "", odd = "a=b", "said \"so\"");
+            let (all, took) = (["a", "b"], std::time::Duration::from_secs(1));
+            tracing::info!(reason = "two words", error = %"no worker=2", ?all, ?took, "told");
         });
-        let fields = "name=orders-p0 shown=orders-p0 reason=\"two words\" empty=\"\" odd=\"a=b\"";
-        assert_eq!(line, format!(" INFO run{{workload=orders worker=1}}: said \"so\" {fields}\n"));
+        let first = "said \"so\" name=orders-p0 shown=orders-p0 empty=\"\" odd=\"a=b\"";
+        let second = "told reason=\"two words\" error=\"no worker=2\" all=[\"a\", \"b\"] took=1s";
+        let of = |fields: &str| format!(" INFO run{{workload=orders worker=1}}: {fields}\n");
+        assert_eq!(lines, of(first) + &of(second));
     }
 
     #[test]

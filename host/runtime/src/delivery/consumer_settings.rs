@@ -37,8 +37,8 @@ pub struct Effective {
     lapsed: Mutex<BTreeSet<u64>>,
 }
 
-/// How many messages that wait for another try are remembered.
-const RETRIED: usize = 100_000;
+/// How many messages that wait for another try are remembered, and how many of which the server heard late.
+const REMEMBERED: usize = 100_000;
 
 /// What one consumer lets a pull ask for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -248,7 +248,11 @@ impl Effective {
     /// A message is in a handler, and announced; the server heard of it last at `since`.
     pub(crate) fn announced(&self, stream_sequence: u64, since: Instant) {
         if self.has_lapsed(since) {
-            self.lapsed.lock().insert(stream_sequence);
+            let mut lapsed = self.lapsed.lock();
+            lapsed.insert(stream_sequence);
+            if lapsed.len() > REMEMBERED {
+                lapsed.pop_first();
+            }
         }
     }
 
@@ -296,7 +300,7 @@ impl Effective {
     pub(crate) fn gave_back(&self, stream_sequence: u64, attempt: u32) {
         let mut retried = self.retried.lock();
         retried.insert(stream_sequence, attempt);
-        if retried.len() > RETRIED {
+        if retried.len() > REMEMBERED {
             retried.pop_first();
         }
     }
