@@ -58,6 +58,14 @@ async fn what_is_wrong_is_named_by_line_and_key_with_a_remedy() {
         ),
         ("scale.max = \"4\"\n", "tidegate.toml:5: workload.orders.scale.max: expected an integer"),
         ("subjects = [\"a..b\"]\n", "tidegate.toml:5: workload.orders.subjects: \"a..b\" has an empty token"),
+        (
+            "manage = \"create\"\nsubjects = \"_INBOX.*.x\"\n",
+            "tidegate.toml:6: workload.orders.subjects: \"_INBOX.*.x\" takes in what is delivered to this host",
+        ),
+        (
+            "subjects = [\"wt.*\"]\norder-key = \"subject:3\"\n",
+            "tidegate.toml:6: workload.orders.order-key: no message has this token of its subject, for what is read is",
+        ),
     ] {
         refused(&file(format!("{WORKLOAD}{lines}")).path, &[said]).await;
     }
@@ -117,6 +125,11 @@ async fn a_grant_for_what_the_workload_reads_itself_is_warned_of_and_no_problem(
     assert!(ended.stdout.contains(said), "{}", ended.stdout);
     let ended = check(&["--subjects", "orders.>", "--filter", "orders.new", "--grant-publish", "orders.done"]).await;
     assert!(ended.code == Some(0) && !ended.stdout.contains("grants.publish"), "{}", ended.said());
+    let asks = check(&["--subjects", "orders.>", "--grant-request", "orders.price"]).await;
+    assert!(asks.stdout.contains("grants.request has `orders.price`, and this workload reads"), "{}", asks.said());
+    let writes = check(&["--filter", "$KV.b.>", "--grant-kv", "read-write b/x."]).await;
+    let said = "grants.kv has `read-write b/x.`, and this workload reads `$KV.b.>`: what its handler writes there";
+    assert!(writes.stdout.contains(said), "{}", writes.said());
 }
 
 #[tokio::test]

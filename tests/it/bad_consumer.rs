@@ -4,8 +4,9 @@ use async_nats::jetstream::consumer::{AckPolicy, pull, push};
 use async_nats::jetstream::{self, stream};
 use tidegate_nats_server::Server;
 
-use crate::support::cli::{Running, tidegate};
+use crate::support::cli::{Running, run, tidegate};
 use crate::support::nats::{jetstream, nats};
+use crate::support::site::DEAD;
 
 /// A server with the stream `work` on `work.>`.
 async fn bench() -> (Server, jetstream::Context, stream::Stream) {
@@ -111,8 +112,9 @@ async fn consumers_with_settings_that_cannot_work_are_refused_with_the_setting()
 #[tokio::test]
 async fn streams_that_take_in_what_the_host_says_itself_are_refused() {
     let (server, context, _stream) = bench().await;
-    let said = ["stream all cannot be used", "`*.*` takes in what is delivered to this host (_INBOX.>)"];
-    waits(&server, &["--stream", "all", "--subjects", "*.*"], &said).await;
+    let ended = run(arguments(&server, &["--stream", "all", "--subjects", "*.*"])).await;
+    let said = "--subjects: \"*.*\" takes in what is delivered to this host (_INBOX.>)";
+    ended.failed_with(1, &[said, "give the stream subjects of its own"]);
     let letters = ["tidegate.dead.*", "_INBOX.*.*"].map(str::to_owned).to_vec();
     let config = stream::Config { name: "letters".into(), subjects: letters, ..Default::default() };
     context.create_stream(config).await.unwrap();
@@ -120,6 +122,37 @@ async fn streams_that_take_in_what_the_host_says_itself_are_refused() {
     waits(&server, &["--stream", "work", "--dead-letters", "letters"], &said).await;
     let said = ["stream letters cannot be used", "nats stream edit letters --subjects"];
     waits(&server, &["--stream", "letters"], &said).await;
+}
+
+#[tokio::test]
+async fn streams_that_bring_a_workload_its_own_dead_letters_are_refused() {
+    let (server, context, _stream) = bench().await;
+    let letters = vec!["tidegate.dead.*".to_owned()];
+    let config = stream::Config { name: DEAD.into(), subjects: letters, ..Default::default() };
+    context.create_stream(config).await.unwrap();
+    let from = |filter: Option<&str>| stream::Source {
+        name: DEAD.into(),
+        filter_subject: filter.map(str::to_owned),
+        ..Default::default()
+    };
+    let sources = |name: &str, filter: Option<&str>| stream::Config {
+        name: name.into(),
+        sources: Some(vec![from(filter)]),
+        ..Default::default()
+    };
+    let mirror = stream::Config { name: "mirrors".into(), mirror: Some(from(None)), ..Default::default() };
+    for config in [sources("all", None), sources("others", Some("tidegate.dead.other")), mirror] {
+        context.create_stream(config).await.unwrap();
+    }
+    let said =
+        ["stream all cannot be used: its source TIDEGATE_DEAD brings it this workload's dead letters", "OTHER.dead"];
+    waits(&server, &["--stream", "all"], &said).await;
+    waits(&server, &["--stream", "all", "--manage", "bind"], &said).await;
+    let said = ["stream mirrors cannot be used: its mirror TIDEGATE_DEAD brings it", "Read another stream"];
+    waits(&server, &["--stream", "mirrors"], &said).await;
+    // Those of other workloads may be handled.
+    let mut host = Running::start(tidegate(arguments(&server, &["--stream", "others", "--plugins", "/nowhere"])));
+    host.line_with("consumer created").await;
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use tidegate_runtime::config::{Config, FleetConfig, HttpAdmin, Scale, Setting, ShadowConfig, Workload};
+use tidegate_runtime::contract::Cause;
 use tidegate_test_artifacts::probes;
 use tokio::process::Command;
 use tokio::time::{sleep, timeout};
@@ -90,17 +91,22 @@ async fn the_page_works_in_a_browser() {
     let admin = Some(HttpAdmin { token: Setting::from(TOKEN) });
     let lost = Workload { handler: "not-there".to_owned(), ..workload("invoices") };
     let workloads = vec![busy("orders"), workload("quiet"), workload(&long_name()), lost];
-    let config = Config { http, http_admin: admin, workloads, ..site.config() };
+    let config = Config { http, http_admin: admin.clone(), workloads, ..site.config() };
     let host = Host::run(site.clone(), config);
+    // One that others can reach shows letters only to who has the token.
+    let reached = Some("0.0.0.0:0".parse().unwrap());
+    let config = Config { http: reached, http_admin: admin, workloads: vec![workload("far")], ..site.config() };
+    let far = Host::run(site.clone(), config);
     // Two hosts of a fleet, of which the page of one is looked at.
     let member = |id: &str, http| {
         let (bucket, host) = ("FLEET".to_owned(), Some(id.to_owned()));
         let fleet = FleetConfig { bucket, replicas: 1, host, max_workers: Some(10), fingerprints: BTreeMap::new() };
-        let config = Config { fleet: Some(fleet), http, workloads: vec![workers("other", 6)], ..site.config() };
-        Host::run(site.clone(), config)
+        let workloads = vec![workers("other", 6), workers("rest", 0)];
+        Host::run(site.clone(), Config { fleet: Some(fleet), http, workloads, ..site.config() })
     };
     let (shows, _beside) = (member("rack-1", http), member("rack-2", None));
     let (address, shows_address) = (host.address().await, shows.address().await);
+    let far_address = far.address().await.replace("0.0.0.0", "127.0.0.1");
     host.ready(3).await;
     hostile(&site).await;
     let stop = Arc::new(AtomicBool::new(false));
@@ -111,6 +117,8 @@ async fn the_page_works_in_a_browser() {
         .arg(script)
         .env("TIDEGATE_PAGE", format!("http://{address}/"))
         .env("TIDEGATE_PAGE_SHOWS", format!("http://{shows_address}/"))
+        .env("TIDEGATE_PAGE_FAR", format!("http://{far_address}/"))
+        .env("TIDEGATE_CAUSES", Cause::ALL.map(Cause::as_str).join(","))
         .env("TIDEGATE_TOKEN", TOKEN)
         .kill_on_drop(true);
     let ended = timeout(ALL, browser.status()).await.expect("the browser's tests end in time");

@@ -164,6 +164,22 @@ async fn a_stream_that_only_sources_others_takes_nothing_itself() {
 }
 
 #[tokio::test]
+async fn a_stream_that_sources_the_dead_letters_of_its_workload_is_a_problem() {
+    let site = Site::new().await;
+    site.stream("RECEIPTS", &["receipts.>"]).await;
+    site.stream(DEAD, &["tidegate.dead.*"]).await;
+    let source = Source { name: DEAD.into(), ..Default::default() };
+    let config = Config { name: "ORDERS".into(), sources: Some(vec![source]), ..Default::default() };
+    site.js.create_stream(config).await.unwrap();
+    consumer(&site, pull::Config { ack_policy: AckPolicy::Explicit, ..Default::default() }).await;
+    let said = "tidegate.toml:4: workload.orders.stream: stream ORDERS cannot be used: its source TIDEGATE_DEAD brings \
+                it this workload's dead letters";
+    for manage in ["", "manage = \"create\"\n"] {
+        file(&site, manage).check(&[]).await.failed_with(1, &[said, "nats stream edit ORDERS", "1 problem"]);
+    }
+}
+
+#[tokio::test]
 async fn a_server_that_is_not_there_is_one_problem_among_others() {
     let site = Site::new().await;
     let file = file(&site, "");

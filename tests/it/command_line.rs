@@ -58,6 +58,7 @@ async fn a_misspelt_command_flag_or_value_is_told_with_what_may_be_meant() {
     run(["request", "a", "-H", "abc"]).await.failed_with(2, &["'abc'", "a header is NAME:VALUE"]);
     run(["check", "--log", "inof"]).await.failed_with(1, &["--log inof", "info, debug, trace"]);
     assert_eq!(run::<&str>([]).await.code, Some(2));
+    run(["scale", "orders", "8"]).await.failed_with(2, &["not \"8\"", "`tidegate scale orders set 8`"]);
 }
 
 #[tokio::test]

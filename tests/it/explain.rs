@@ -95,13 +95,29 @@ async fn what_is_settled_waits_or_died_is_told_with_the_decisions_around_it() {
     assert_eq!(letter["dead_letters"][0]["attempts"], 1);
     assert!(letter["dead_letters"][0].get("payload_bytes").is_none());
     let ended = explain(&site, &["work", &dead.to_string()]).await;
-    for part in ["after 1 delivery, rejected: no such customer, handler probe@", "`tidegate dead show 1` shows it"] {
+    for part in ["after 1 delivery, rejected: no such customer, handler probe@", "` shows it"] {
         assert!(ended.stdout.contains(part), "no {part} in\n{}", ended.stdout);
     }
     let ended = explain(&site, &["work", &tried_again.to_string()]).await;
     for part in ["it waits for the delay of another try", "1 delivered and not settled"] {
         assert!(ended.stdout.contains(part), "no {part} in\n{}", ended.stdout);
     }
+    host.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_a_message_has_started_is_among_the_decisions() {
+    let site = Site::new().await;
+    let file = file(&site).await;
+    let Config { journal, .. } = Config::from_toml(&std::fs::read_to_string(file.path()).unwrap()).unwrap();
+    let host = Host::run(site.clone(), Config { journal, workloads: vec![workers("work", 0)], ..site.config() });
+    host.ready(1).await;
+    let woke = host.publish("in.work.a", "ok").await;
+    host.settled("work").await;
+    eventually("the start is told", async || {
+        explain(&site, &["work", &woke.to_string()]).await.stdout.contains(" 0 to 1 workers: ")
+    })
+    .await;
     host.stop().await;
 }
 

@@ -39,7 +39,7 @@ pub(crate) fn bind(work: Workload) -> Workload {
 async fn key(site: &Site, key: &str) -> Option<Value> {
     let bucket = site.js.get_key_value(BUCKET).await.ok()?;
     let value = bucket.get(key).await.ok()??;
-    Some(serde_json::from_slice(&value).unwrap())
+    serde_json::from_slice(&value).ok()
 }
 
 async fn shares(site: &Site) -> BTreeMap<String, u64> {
@@ -222,6 +222,48 @@ async fn without_its_bucket_a_host_keeps_its_share_and_says_what_mends_it() {
     let config = async_nats::jetstream::kv::Config { bucket: BUCKET.to_owned(), ..Default::default() };
     site.js.create_key_value(config).await.unwrap();
     shared(&site, &[("kept", 2)]).await;
+    assert_eq!(running(&host), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bucket_that_is_made_anew_has_the_lease_again_though_nothing_is_decided_otherwise() {
+    let site = Site::new().await;
+    let one = member(&site, "one", Some(20), workers("work", 6)).await;
+    shared(&site, &[("one", 6)]).await;
+    // The lease comes to have a revision that the next bucket will not have for long.
+    let bucket = site.js.get_key_value(BUCKET).await.unwrap();
+    for number in 0..500 {
+        bucket.put("other", number.to_string().into()).await.unwrap();
+    }
+    let two = member(&site, "two", Some(10), workers("work", 6)).await;
+    shared(&site, &[("one", 4), ("two", 2)]).await;
+    let before = key(&site, "leader.work").await.unwrap();
+
+    site.js.delete_key_value(BUCKET).await.unwrap();
+    shared(&site, &[("one", 4), ("two", 2)]).await;
+    let after = key(&site, "leader.work").await.unwrap();
+    assert_ne!(before["lineage"], after["lineage"]);
+    assert_eq!(before["holder"], after["holder"]);
+    let decisions = |lease: &Value| lease["fold"]["decisions"].as_u64().unwrap();
+    assert!(decisions(&after) >= decisions(&before), "{before}\n{after}");
+    assert_eq!((running(&one), running(&two)), (4, 2));
+
+    // What is no plan is written over.
+    let bucket = site.js.get_key_value(BUCKET).await.unwrap();
+    bucket.put("plan.work", "garbage".into()).await.unwrap();
+    shared(&site, &[("one", 4), ("two", 2)]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bucket_that_is_sealed_in_use_is_told_with_what_mends_it() {
+    let site = Site::new().await;
+    let host = member(&site, "barred", None, workers("work", 2)).await;
+    shared(&site, &[("barred", 2)]).await;
+    let stream = site.js.get_stream(format!("KV_{BUCKET}")).await.unwrap();
+    let config = async_nats::jetstream::stream::Config { sealed: true, ..stream.cached_info().config.clone() };
+    site.js.update_stream(config).await.unwrap();
+    let told = "the bucket FLEET is sealed, and takes no writes; name another";
+    log::logged(&["\"ERROR\"", "\"fleet\"", told, "keeps its last share"]).await;
     assert_eq!(running(&host), 2);
 }
 

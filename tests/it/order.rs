@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use async_nats::jetstream::consumer::pull;
 use rustix::process::Signal;
-use tidegate_runtime::config::{Order, OrderKey, Workload};
+use tidegate_runtime::config::{Order, OrderKey, PerKey, Workload};
 
 use crate::support::cli::{Running, tidegate};
 use crate::support::host::{Host, policy, workload};
+use crate::support::log::{count, logged};
 use crate::support::site::{DEAD, Site, text};
 use crate::support::web::status;
 use crate::support::{eventually, until};
@@ -60,6 +61,26 @@ async fn effects_of_a_key_are_in_the_order_of_the_stream_though_some_fail_and_ho
         assert_eq!(numbers, (0..40).collect::<Vec<_>>(), "{subject}");
     }
     assert!(host.stored(DEAD).await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_message_without_a_key_is_told_and_no_other() {
+    let (key, by) = (OrderKey::Token(4), OrderKey::Header("Order-Id".to_owned()));
+    let order = Order { key, buffer: 100, buffer_bytes: 1 << 24, in_fleet: false };
+    let per_key = PerKey { key: by, max_in_flight: 1, buffer: 100, buffer_bytes: 1 << 24 };
+    let ordered = Workload { order: Some(order), ..workload("unkeyed") };
+    let limited = Workload { per_key: Some(per_key), ..workload("unlabelled") };
+    let host = Host::start(vec![ordered, limited]).await;
+    for (name, missing) in [("unkeyed", "token 4 of the subject"), ("unlabelled", "the header Order-Id")] {
+        host.publish_with(&format!("in.{name}.a.b"), &[("Order-Id", "7")], "ok").await;
+        host.publish(&format!("in.{name}.a"), "ok").await;
+        host.publish(&format!("in.{name}.b"), "ok").await;
+        host.settled(name).await;
+        let named = format!("\"workload\":\"{name}\"");
+        let parts = [&*named, "a message has no key", missing, "\"stream_sequence\":2", "WARN"];
+        logged(&parts).await;
+        assert_eq!(count(&parts[..2]), 1);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

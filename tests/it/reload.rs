@@ -10,6 +10,7 @@ use async_nats::Message;
 use rustix::process::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
+use tidegate_artifacts::policies;
 use tidegate_test_artifacts::probes;
 
 use crate::support::cli::{self, Running, tidegate};
@@ -371,11 +372,15 @@ async fn a_workload_whose_new_plugin_is_not_there_goes_on_as_it_was_until_it_is(
     let with = |handler: &str| two("work", "").replace("\"probe\"", &format!("{handler:?}"));
     let host = Reloading::start("", &[with("probe")]).await;
     let workers = host.workers("work").await;
-    host.rewrite("", &[with("later")]);
-    eventually("it is told", async || {
-        host.workload("work").await["problems"]["reload"].as_str().is_some_and(|told| told.contains("later"))
-    })
-    .await;
+    let told = async |plugins: &str| {
+        let wanted = format!("it was changed, and waits for {plugins} to be loaded; until then it goes on as it was");
+        eventually("it is told", async || host.workload("work").await["problems"]["reload"] == wanted.as_str()).await;
+    };
+    // Of two that are missing both are named, and then the one that still is.
+    host.rewrite("", &[with("later").replace("\"fixed\"", "\"steady\"")]);
+    told("its handler later and its policy steady").await;
+    host.site.install("steady", policies::FIXED);
+    told("its handler later").await;
     host.site.publish_all("in.work.a", (0..20).map(|_| "ok".to_owned())).await;
     host.site.settled("work").await;
     assert_eq!(host.workers("work").await, workers);

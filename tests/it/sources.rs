@@ -40,7 +40,8 @@ async fn readers(site: &Site, change: impl Fn(&mut Workload)) -> Readers {
     let bound = async |source| {
         let mut workload = read_by(source);
         change(&mut workload);
-        BoundConsumer::new(&client, &workload, &DeadLetters::default(), "test").await.unwrap().signals().await.unwrap()
+        let own = (&DeadLetters::default(), None);
+        BoundConsumer::new(&client, &workload, own, "test").await.unwrap().signals().await.unwrap()
     };
     let (info, none) = bound(SignalSource::Info).await;
     assert!(none.is_none());

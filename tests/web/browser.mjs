@@ -67,5 +67,10 @@ async function opened(browser, options = {}) {
     said.push(`a dialog: ${dialog.message()}`);
     dialog.dismiss();
   });
-  return { page, said, context, close: () => context.close() };
+  const close = async () => {
+    // What is on its way for a page that closes is not missed.
+    await page.unrouteAll({ behavior: "ignoreErrors" });
+    await context.close();
+  };
+  return { page, said, context, close };
 }

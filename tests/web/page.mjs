@@ -4,7 +4,8 @@ import assert from "node:assert/strict";
 import { mkdir } from "node:fs/promises";
 import { browse } from "./browser.mjs";
 
-const { TIDEGATE_PAGE: PAGE, TIDEGATE_PAGE_SHOWS: SHOWS, TIDEGATE_TOKEN: TOKEN } = process.env;
+const { TIDEGATE_PAGE: PAGE, TIDEGATE_PAGE_SHOWS: SHOWS, TIDEGATE_PAGE_FAR: FAR, TIDEGATE_TOKEN: TOKEN } = process.env;
+const CAUSES = process.env.TIDEGATE_CAUSES.split(",");
 /** Where pictures go; the documentation's are made with `make screenshots`. */
 const PICTURES = process.env.TIDEGATE_PICTURES ?? "";
 
@@ -12,13 +13,18 @@ const PICTURES = process.env.TIDEGATE_PICTURES ?? "";
 const TESTS = [
   ["it loads, shows every workload, and updates by itself", loads],
   ["a workload has charts, decisions and workers, and marks can be reached by keys", workload],
+  ["a workload that is not there, or not any more, is told, and asked for no more", missing],
   ["a fleet's workers are drawn by host, and told by keys", hosts],
   ["what publishers wrote is text and does nothing", hostile],
   ["letters are found by filters", filters],
+  ["what cannot be found is told at its field, and not asked for", wrong],
+  ["a list that is read twice at once has each letter once", twice],
   ["a payload is shown as text, JSON and bytes", payload],
   ["JSON is indented without being changed, and no payload makes much of it", indents],
   ["without a token nothing can be changed", refuses],
   ["with the token letters are redriven and deleted", redrives],
+  ["what is listed is counted when letters are deleted", counts],
+  ["where others reach the host, letters are shown with the token and as long as it is kept", far],
   ["it works at a phone's width", phone],
   ["it works with the keyboard alone", keyboard],
   ["dark and light both can be read", contrast],
@@ -69,14 +75,69 @@ async function workload(open) {
   await shot(page, "workload", 1330);
   await page.getByRole("button", { name: "15 min" }).click();
   assert.equal(await page.getByRole("button", { name: "15 min" }).getAttribute("aria-pressed"), "true");
-  await page.goto(`${PAGE}#/workload/not-there`);
-  await page.getByText("no such workload").waitFor();
-  // The browser itself says that this was not found.
-  assert.ok(
-    said.every((text) => text.includes("404")),
-    said.join("\n"),
-  );
+  assert.deepEqual(said, []);
   await close();
+}
+
+async function missing(open) {
+  const { page, said, close } = await open();
+  for (const from of ["#/workload/not-there", "#/"]) {
+    await page.goto(PAGE + from);
+    await page.locator("#state").getByText("problem").waitFor();
+    await page.goto(`${PAGE}#/workload/not-there`);
+    await page.getByText("This host has no such workload").waitFor();
+    assert.equal(await page.locator(".chart:visible").count(), 0);
+  }
+  // Longer than the host may say nothing.
+  await page.waitForTimeout(7000);
+  assert.match(await page.locator("#state").innerText(), /problem/);
+  await close();
+  assert.deepEqual(said, []);
+  await removed(open);
+}
+
+/** A host whose configuration is read again without a workload, and with it. Its stream is what another has told. */
+async function removed(open) {
+  const told = await event("orders");
+  const others = told.rows.filter((row) => row.name !== "orders");
+  // Whether it has the workload, and if not, whether that is told in a stream that was open, or by a refusal.
+  let has = true;
+  let refuses = false;
+  const { page, said, close } = await open();
+  await page.route("**/api/live*", (route) => {
+    const named = new URL(route.request().url()).searchParams.has("workload");
+    if (named && refuses) return route.fulfill({ status: 404, json: { problem: "this host has no such workload" } });
+    refuses = !has;
+    const all = { ...told, all: true, rows: has ? told.rows : others, detail: named && has ? told.detail : null };
+    return route.fulfill({ contentType: "text/event-stream", body: `retry: 100\ndata: ${JSON.stringify(all)}\n\n` });
+  });
+  await page.goto(`${PAGE}#/workload/orders`);
+  for (const refused of [false, true]) {
+    await page.locator(".chart .line").first().waitFor({ state: "attached" });
+    await page.getByText("handles one for").or(page.getByText("waits for a message")).first().waitFor();
+    assert.equal(await page.locator(".chart:visible").count(), 5);
+    [has, refuses] = [false, refused];
+    await page.getByText("no such workload any more").waitFor();
+    assert.equal(await page.locator(".chart:visible").count(), 0);
+    assert.equal(said.length, refused ? 1 : 0, said.join("\n"));
+    [has, refuses] = [true, false];
+    await page.getByText("no such workload").waitFor({ state: "detached" });
+  }
+  assert.ok(said.length === 1 && said[0].includes("404"), said.join("\n"));
+  await close();
+}
+
+/** The first event that the host tells with all of a workload. */
+async function event(name) {
+  const ending = new AbortController();
+  const answer = await fetch(`${PAGE}api/live?workload=${name}`, { signal: ending.signal });
+  let text = "";
+  for await (const part of answer.body.pipeThrough(new TextDecoderStream())) {
+    text += part;
+    if (text.includes("\n\n")) break;
+  }
+  ending.abort();
+  return JSON.parse(/^data: (.*)$/m.exec(text)[1]);
 }
 
 async function hosts(open) {
@@ -102,6 +163,12 @@ async function hosts(open) {
     .locator(".line")
     .evaluateAll((lines) => lines.map((line) => Number(line.getAttribute("d").split(" ").at(-1))));
   assert.ok(ends.length === 2 && ends[0] < ends[1], ends.join(" "));
+  // No workers are no bar.
+  await page.goto(`${SHOWS}#/workload/rest`);
+  const bars = page.locator(".bar", { hasText: /rack-\d/ });
+  await bars.nth(1).waitFor();
+  const none = await bars.locator(".bar-fill").evaluateAll((all) => all.map((one) => one.clientWidth));
+  assert.deepEqual(none, [0, 0]);
   assert.deepEqual(said, []);
   await close();
 }
@@ -154,6 +221,68 @@ async function filters(open) {
   await page.getByText("No dead letter matches.").waitFor();
   await page.getByRole("link", { name: "Clear" }).click();
   await page.locator("tbody tr").nth(6).waitFor();
+  assert.deepEqual(said, []);
+  await close();
+}
+
+async function wrong(open) {
+  const { page, said, close } = await open();
+  const asked = [];
+  page.on("request", (request) => asked.push(new URL(request.url()).pathname));
+  await page.goto(`${PAGE}#/letters?cause=often`);
+  await page.getByText("often is no cause").waitFor();
+  const cause = page.getByLabel("Cause");
+  assert.equal(await cause.locator("option:checked").innerText(), "often");
+  assert.deepEqual(await cause.locator("option").allInnerTexts(), ["any", ...CAUSES, "often"]);
+  for (const name of ["my orders", "a.b", "*", ">", "a/b", "a\\b", "$orders", "x".repeat(256)]) {
+    await page.goto(`${PAGE}#/letters?workload=${encodeURIComponent(name)}`);
+    await page.getByText("No workload's name").waitFor();
+  }
+  for (const sequence of ["0", "12345678901234567890", "9007199254740993", "-1", "x"]) {
+    await page.goto(`${PAGE}#/letters/${sequence}`);
+    await page.getByText(`${sequence} is no sequence`).waitFor();
+  }
+  assert.deepEqual(asked.filter((path) => path.startsWith("/api/letters")), []);
+  // What the host takes is asked for.
+  await page.goto(`${PAGE}#/letters?cause=time,trapped`);
+  await page.waitForFunction(() => document.querySelectorAll("tbody tr").length === 1);
+  assert.equal(await cause.locator("option:checked").innerText(), "time,trapped");
+  const workload = page.getByLabel("Workload");
+  await workload.fill("my orders");
+  await page.getByRole("button", { name: "Filter" }).click();
+  await page.getByText("No workload's name has a blank in it.").waitFor();
+  assert.ok(page.url().endsWith("cause=time,trapped"), page.url());
+  assert.ok(await workload.evaluate((node) => node === document.activeElement));
+  await workload.fill("orders");
+  await page.keyboard.press("Enter");
+  await page.waitForURL(/workload=orders/);
+  assert.equal(await page.locator("[aria-invalid]").count(), 0);
+  assert.equal(asked.filter((path) => path === "/api/letters").length, 2);
+  assert.deepEqual(said, []);
+  await close();
+}
+
+async function twice(open) {
+  const { page, said, close } = await open();
+  await page.goto(`${PAGE}#/letters`);
+  await page.locator("tbody tr").nth(6).waitFor();
+  const count = page.getByText(/\d+ letters in TIDEGATE_DEAD/);
+  const before = await count.innerText();
+  // The first is answered after the second.
+  const held = [];
+  await page.route("**/api/letters*", (route) => (held.length ? route.continue() : held.push(route)));
+  await page.getByRole("button", { name: "Read again" }).dblclick();
+  await count.waitFor();
+  await held[0].continue().catch(() => {});
+  await page.waitForTimeout(500);
+  assert.equal(await count.innerText(), before);
+  const rows = await page.locator("tbody tr").evaluateAll((all) => all.map((one) => one.dataset.sequence));
+  assert.equal(new Set(rows).size, rows.length);
+  // Whoever goes on clicking is not refused.
+  await page.unroute("**/api/letters*");
+  await page.getByRole("button", { name: "Read again" }).click({ clickCount: 8 });
+  await count.waitFor();
+  assert.equal(await count.innerText(), before);
   assert.deepEqual(said, []);
   await close();
 }
@@ -221,6 +350,12 @@ async function refuses(open) {
   await page.getByLabel("The token of http-admin").fill("this-is-not-the-token");
   await page.keyboard.press("Enter");
   await page.getByText("this is not the token of http-admin").waitFor();
+  for (const other of ["жетон-для-браузера", "un-mot-de-passe-très-long", "has blanks in the midst"]) {
+    await page.getByLabel("The token of http-admin").fill(other);
+    await page.keyboard.press("Enter");
+    await page.getByText("the token can have only visible ASCII characters").waitFor();
+    await page.getByText("this is not the token of http-admin").waitFor({ state: "detached" });
+  }
   assert.equal(await page.getByRole("button", { name: "Redrive" }).count(), 0);
   assert.ok(
     said.every((text) => text.includes("403")),
@@ -264,6 +399,55 @@ async function redrives(open) {
   await page.getByRole("button", { name: "Forget the token" }).click();
   assert.equal(await page.evaluate(() => sessionStorage.length), 0);
   assert.deepEqual(said, []);
+  await close();
+}
+
+async function counts(open) {
+  const { page, said, close } = await open();
+  await page.goto(`${PAGE}#/letters`);
+  await page.getByRole("button", { name: "Enter the token" }).click();
+  await page.getByLabel("The token of http-admin").fill(TOKEN);
+  await page.keyboard.press("Enter");
+  await page.getByRole("button", { name: "Delete" }).waitFor();
+  const rows = await page.locator("tbody tr").count();
+  await page.getByText(`${rows} letters in TIDEGATE_DEAD`).waitFor();
+  await page.locator("tbody input").first().check();
+  await page.getByRole("button", { name: "Delete" }).click();
+  await page.getByRole("button", { name: "Delete for good" }).click();
+  await page.getByText("1 letter deleted").waitFor();
+  assert.equal(await page.locator("tbody tr").count(), rows - 1);
+  await page.getByText(`${rows - 1} letters in TIDEGATE_DEAD`).waitFor();
+  assert.deepEqual(said, []);
+  await close();
+}
+
+async function far(open) {
+  const { letters } = await (await fetch(`${PAGE}api/letters`)).json();
+  const { page, said, close } = await open();
+  // The letter is refused before the host has told anything.
+  let go;
+  const told = new Promise((done) => (go = done));
+  await page.route("**/api/live*", async (route) => {
+    await told;
+    await route.continue();
+  });
+  await page.goto(`${FAR}#/letters/${letters[0].sequence}`);
+  await page.getByText("this needs the token of http-admin").waitFor();
+  go();
+  const entry = page.getByLabel("The token of http-admin");
+  await entry.fill(TOKEN);
+  await page.keyboard.press("Enter");
+  await page.getByRole("heading", { name: "Payload" }).waitFor();
+  await page.getByRole("link", { name: "Dead letters" }).first().click();
+  await page.locator("tbody tr").nth(letters.length - 1).waitFor();
+  await page.getByRole("button", { name: "Forget the token" }).click();
+  await entry.waitFor();
+  assert.equal(await page.locator("tbody tr").count(), 0);
+  await page.getByText("this needs the token of http-admin").waitFor();
+  assert.ok(
+    said.every((text) => text.includes("401")),
+    said.join("\n"),
+  );
   await close();
 }
 

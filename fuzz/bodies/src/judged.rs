@@ -16,7 +16,8 @@ impl Judged {
     pub(crate) fn of(consumer: &str, stream: &str, workload: &Workload) -> Option<Self> {
         let consumer: ConsumerState = serde_json::from_str(consumer).ok()?;
         let stream: StreamState = serde_json::from_str(stream).ok()?;
-        let verdict = judge(&consumer, &stream.config, workload, Reserved { inbox: "_INBOX" });
+        let own = Reserved { inbox: "_INBOX", letters: "TIDEGATE_DEAD", journal: Some("TIDEGATE_JOURNAL") };
+        let verdict = judge(&consumer, &stream.config, workload, own);
         let flow = verdict.flow(&workload.queue.stream, &workload.queue.consumer);
         Some(Self { flow, settings: verdict.settings, warnings: verdict.warnings })
     }

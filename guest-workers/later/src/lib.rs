@@ -1,4 +1,4 @@
-//! Has each message published once more, later.
+//! Has each message stored once more, later.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use time::format_description::well_known::Rfc3339;
 
 tidegate_guest::handler!(handle);
 
-/// When and where messages are published once more.
+/// When and where messages are stored once more.
 struct Settings {
     after_ms: u64,
     /// What stands before a message's position in the subject of its schedule.

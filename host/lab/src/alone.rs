@@ -40,7 +40,7 @@ impl Alone {
     ) -> anyhow::Result<Self> {
         let (client, letters) = ((client, host.to_owned()), DeadLetters::default());
         let host = HostContext::alone(client, letters, Journal::none(), GRACE, observer);
-        let bound = BoundConsumer::new(&host.client, &workload, &host.dead_letters, &host.host).await?;
+        let bound = BoundConsumer::new(&host.client, &workload, host.own_streams(&workload), &host.host).await?;
         let state = WorkloadState::new(workload, Vec::new());
         let (stop, stopped) = oneshot::channel();
         let parts = Parts { state: state.clone(), bound, host: Arc::new(host), handlers, policies, shadow: None };

@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
+use crate::text::one_line;
+
 /// The part of a workload that a problem is of. One part has one problem at a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Part {
@@ -125,11 +127,6 @@ impl Conditions {
     pub(crate) fn all(&self) -> Vec<(Part, String)> {
         self.problems.lock().iter().map(|(part, problem)| (*part, problem.clone())).collect()
     }
-}
-
-/// `/readyz` has one problem a line.
-fn one_line(problem: &str) -> String {
-    problem.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]

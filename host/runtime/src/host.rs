@@ -28,6 +28,7 @@ use crate::service;
 use crate::status::http::{self, HttpError, Serving, View};
 use crate::status::workload_list::WorkloadList;
 use crate::telemetry::{Telemetry, TelemetryError};
+use crate::text::one_line;
 use crate::workloads::{RunningWorkloads, Shared, Turns, stop_within};
 
 /// The shortest and the longest pause before servers that are away are tried again.
@@ -99,6 +100,7 @@ struct PreparedHost {
     dead_letters: DeadLetters,
     observer: Observer,
     journal: Journal,
+    journal_stream: Option<String>,
     journal_lines: Option<Lines>,
     workloads: Vec<KeptWorkload>,
     id: HostId,
@@ -127,6 +129,7 @@ impl PreparedHost {
         let listener = config.http.map(|address| http::listen(address, &observer)).transpose()?;
         let (name, connection, stop) = (host_name(), Arc::<OnceLock<Client>>::default(), watch::Sender::new(false));
         let may_create = config.workloads.iter().any(|workload| workload.queue.manage == Manage::Create);
+        let lines_in = config.journal.stream.as_ref().map(|stream| stream.name.clone());
         let (sink, journal_lines) = config.journal.stream.map(|stream| journal_stream(stream, may_create)).unzip();
         let journal = Journal::start(name.clone(), config.journal.file, sink)?;
         let telemetry = config.telemetry.map(|config| Telemetry::start(&config, &name)).transpose()?.map(Arc::new);
@@ -159,6 +162,7 @@ impl PreparedHost {
             dead_letters: config.dead_letters,
             observer,
             journal,
+            journal_stream: lines_in,
             journal_lines,
             workloads,
             id,
@@ -197,6 +201,7 @@ impl PreparedHost {
             client: client.clone(),
             dead_letters: self.dead_letters,
             journal: self.journal.clone(),
+            journal_stream: self.journal_stream,
             host: self.name,
             grace: self.grace,
             observer: self.observer,
@@ -269,7 +274,7 @@ async fn connect(nats: &Nats) -> Result<Client, ConnectError> {
             }
             return connected;
         };
-        let problem = connected.err().map(|error| error.to_string().replace("\n ", ""));
+        let problem = connected.err().map(|error| one_line(&error.to_string()));
         if let Some(words) = problem.as_ref().filter(|_| told != problem) {
             tracing::error!("{words} It is waited for.");
         }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config::DeadLetters;
+use crate::config::{DeadLetters, Workload};
 use crate::events::Observer;
 use crate::fleet::host::Fleet;
 use crate::jetstream::Client;
@@ -18,6 +18,8 @@ pub struct HostContext {
     pub dead_letters: DeadLetters,
     /// Where decisions are kept.
     pub journal: Journal,
+    /// The stream of these, if they are kept in one.
+    pub(crate) journal_stream: Option<String>,
     /// The host's name.
     pub host: String,
     /// How long workers may take to finish.
@@ -39,6 +41,12 @@ impl HostContext {
         grace: Duration,
         observer: Observer,
     ) -> Self {
-        Self { client, dead_letters, journal, host, grace, observer, telemetry: None, fleet: None }
+        let (journal_stream, telemetry, fleet) = (None, None, None);
+        Self { client, dead_letters, journal, journal_stream, host, grace, observer, telemetry, fleet }
+    }
+
+    /// Where letters of a workload are kept, and the journal's stream if there is one in its account.
+    pub fn own_streams(&self, workload: &Workload) -> (&DeadLetters, Option<&str>) {
+        (&self.dead_letters, self.journal_stream.as_deref().filter(|_| workload.nats.is_none()))
     }
 }

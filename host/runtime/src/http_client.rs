@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::connect::dns::GaiResolver;
 use tokio_rustls::rustls::pki_types::CertificateDer;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
@@ -17,8 +18,20 @@ pub(crate) type Authorities<'a> = (Option<&'a Path>, &'static str);
 /// # Errors
 /// What is wrong with the file, in words that name the key.
 pub(crate) fn connector(ca: Authorities<'_>, connect: Duration) -> Result<HttpsConnector<HttpConnector>, String> {
+    connector_with(ca, connect, GaiResolver::new())
+}
+
+/// The same with a resolver of its own.
+///
+/// # Errors
+/// As above.
+pub(crate) fn connector_with<R>(
+    ca: Authorities<'_>,
+    connect: Duration,
+    resolver: R,
+) -> Result<HttpsConnector<HttpConnector<R>>, String> {
     let tls = ClientConfig::builder().with_root_certificates(roots(ca)?).with_no_client_auth();
-    let mut tcp = HttpConnector::new();
+    let mut tcp = HttpConnector::new_with_resolver(resolver);
     tcp.enforce_http(false);
     tcp.set_nodelay(true);
     tcp.set_connect_timeout(Some(connect));

@@ -54,8 +54,8 @@ impl PullHealth<'_> {
                 () = sleep_until(schedule.next(Instant::now())) => {}
                 () = ended(notices.clone()) => return,
             }
-            let HostContext { dead_letters, host, .. } = self.host;
-            let made = BoundConsumer::new(self.client, &self.state.workload, dead_letters, host).await;
+            let (workload, host) = (&self.state.workload, self.host);
+            let made = BoundConsumer::new(self.client, workload, host.own_streams(workload), &host.host).await;
             in_vain = made.err().map(|error| error.to_string());
         }
     }

@@ -93,11 +93,35 @@ impl KeptWorkload {
 
     /// Waits until a generation of its handler and one of its policy are loaded.
     pub(crate) async fn loaded(&self) {
+        self.handler_loaded().await;
+        self.policy_loaded().await;
+    }
+
+    async fn handler_loaded(&self) {
         match &self.rollouts {
             Some(PendingRollouts { file, .. }) => drop(file.clone().next().await),
             None => self.handlers.clone().is_loaded().await,
         }
+    }
+
+    async fn policy_loaded(&self) {
         self.policies.anew().is_loaded().await;
+    }
+
+    /// Its handler and its policy, in words, as far as no generation of them is loaded.
+    pub(crate) fn missing(&self) -> Vec<String> {
+        let Workload { handler, policy, .. } = &self.state.workload;
+        let handler = self.handler_loaded().now_or_never().is_none().then(|| format!("its handler {handler}"));
+        let policy = self.policy_loaded().now_or_never().is_none().then(|| format!("its policy {policy}"));
+        handler.into_iter().chain(policy).collect()
+    }
+
+    /// Waits until a generation of one of them is loaded.
+    pub(crate) async fn one_loaded(&self) {
+        tokio::select! {
+            () = self.handler_loaded() => {}
+            () = self.policy_loaded() => {}
+        }
     }
 
     /// Goes on from how the rollouts of the same handler stood at the end of an earlier run: which generation is in
@@ -332,12 +356,12 @@ impl Keeper {
 
     /// Tries until it is done.
     async fn set_up(&self, state: &WorkloadState, client: &Client) -> BoundConsumer {
-        let HostContext { dead_letters, host, .. } = &*self.host;
+        let (workload, host) = (&state.workload, &*self.host);
         let mut backoff = Backoff::new(AGAIN.0, AGAIN.1);
         loop {
             client.connected().await;
             let turn = self.turns.acquire().await;
-            let bound = BoundConsumer::new(client, &state.workload, dead_letters, host).await;
+            let bound = BoundConsumer::new(client, workload, host.own_streams(workload), &host.host).await;
             drop(turn);
             match bound {
                 Ok(bound) => {

@@ -153,6 +153,7 @@ impl<'a> Assembly<'a> {
             starts.divide(Some((0, 1)));
         }
         let inbox = Inbox::new(workload.pull.batch, workload.pull.max_bytes)
+            .of_workload(&workload.name)
             .remembering(rules.attempts.clone())
             .limited_by(starts.clone());
         let inbox = match (&workload.order, &workload.per_key) {

@@ -201,15 +201,16 @@ impl Shared {
             let next = KeptWorkload::after(&self.directory, workload, state);
             let mut others = wanted.clone();
             let loaded = async {
-                if state.running().is_some() && timeout(PATIENCE, next.loaded()).await.is_err() {
-                    let plugins = [&next.state.workload.handler, &next.state.workload.policy];
-                    let problem = format!(
-                        "it was changed, and waits for its plugins ({}, {}) to be loaded; until then it goes on as it \
-                         was",
-                        plugins[0], plugins[1]
-                    );
-                    state.conditions.raise(Part::Reload, &problem);
-                    next.loaded().await;
+                if state.running().is_none() || timeout(PATIENCE, next.loaded()).await.is_ok() {
+                    return;
+                }
+                loop {
+                    let missing = next.missing();
+                    if missing.is_empty() {
+                        return;
+                    }
+                    state.conditions.raise(Part::Reload, &waits_for(&missing));
+                    if missing.len() > 1 { next.one_loaded().await } else { next.loaded().await }
                 }
             };
             tokio::select! {
@@ -219,6 +220,12 @@ impl Shared {
             }
         }
     }
+}
+
+/// What is told of a workload that waits for these plugins.
+fn waits_for(missing: &[String]) -> String {
+    let missing = missing.join(" and ");
+    format!("it was changed, and waits for {missing} to be loaded; until then it goes on as it was")
 }
 
 /// Waits until a workload is to be another than it is, or to end.

@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use async_nats::jetstream::object_store::{Config, ObjectMetadata, ObjectStore};
 use serde_json::Value;
+use tempfile::TempDir;
 use tidegate_artifacts::policies;
 use tidegate_runtime::config::Plugins;
 use tidegate_test_artifacts::probes;
 
 use super::{Setup, digest};
 use crate::connections::permissions;
-use crate::support::cli::{Ended, run};
+use crate::support::cli::{Ended, Running, run, tidegate};
 use crate::support::eventually;
 use crate::support::host::Host;
 use crate::support::site::Site;
@@ -114,6 +115,88 @@ async fn an_object_that_is_half_there_too_large_damaged_or_no_plugin_changes_not
     push(&setup, "probe", b"<html>").await.failed_with(1, &["probe.wasm is not put there", "it is text"]);
     push(&setup, "probe", &vec![0; 2 << 20]).await.failed_with(1, &["2097152 bytes, more than 1MiB"]);
     host.uses("probe", probes::WORKER_V1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_object_that_is_a_link_or_is_not_described_is_told_by_name_and_changes_nothing() {
+    let site = Site::new().await;
+    let setup = setup(&site, "").await;
+    pushed(&setup, probes::WORKER_V1).await;
+    let mut host = setup.host().await;
+    host.uses("probe", probes::WORKER_V1).await;
+    let describe = async |description: &str| {
+        let subject = format!("$O.{BUCKET}.M.{}", data_encoding::BASE64URL.encode(b"probe"));
+        let mut headers = async_nats::HeaderMap::new();
+        headers.insert("Nats-Rollup", "sub");
+        let payload = description.to_owned().into();
+        site.js.publish_with_headers(subject, headers, payload).await.unwrap().await.unwrap();
+    };
+    let link = |bucket: &str| {
+        format!(r#"{{"name":"probe","bucket":"B","options":{{"link":{{"bucket":"{bucket}","name":"probe"}}}}}}"#)
+    };
+    let config = Config { bucket: "OTHER".to_owned(), ..Config::default() };
+    let other = site.js.create_object_store(config).await.unwrap();
+    other.put("probe", &mut &*probes::WORKER_V2).await.unwrap();
+    let undescribed = "its description in the bucket cannot be read (";
+    for (description, told) in [
+        // In a circle, and to where other people may write.
+        (link(BUCKET), "it is a link to probe of TIDEGATE_PLUGINS, and links are not followed; push the plugin"),
+        (link("OTHER"), "it is a link to probe of OTHER, and links are not followed; push the plugin"),
+        ("what?".to_owned(), undescribed),
+        (r#"{"name":"probe","bucket":"B","size":-5}"#.to_owned(), undescribed),
+    ] {
+        describe(&description).await;
+        host.problem("probe", &[told]).await;
+        host.running.line_with(told).await;
+        assert_eq!(host.version().await, "v1");
+        let list = plugin(&setup, &["list"]).await;
+        assert!(list.code == Some(0) && list.stdout.contains(&format!("refused: {told}")), "{}", list.said());
+        let into = setup.dir.path().to_str().unwrap();
+        for words in [&["show", "probe"][..], &["pin", "probe"], &["fetch", "probe", "--into", into]] {
+            plugin(&setup, words).await.failed_with(1, &[told]);
+        }
+        let check = setup.check(&["--connect"]).await;
+        check.failed_with(1, &[&format!("workload work: probe in the bucket {BUCKET}: {told}")]);
+        assert!(!check.said().contains("there is no such object"), "{}", check.said());
+        // One that starts lives, and waits for it.
+        setup.host().await.problem("probe", &[told]).await;
+    }
+    // It can be removed, and replaced.
+    let ended = plugin(&setup, &["remove", "probe"]).await;
+    assert_eq!(ended.code, Some(0), "{}", ended.said());
+    host.problem("probe", &["there is no such object"]).await;
+    describe(&link(BUCKET)).await;
+    push(&setup, "probe", probes::WORKER_V2).await;
+    host.uses("probe", probes::WORKER_V2).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_about_plugins_needs_no_workload() {
+    let (site, dir) = (Site::new().await, TempDir::new().unwrap());
+    std::fs::create_dir(dir.path().join("plugins")).unwrap();
+    std::fs::write(dir.path().join("plugins/probe.wasm"), probes::WORKER_V1).unwrap();
+    let url = site.nats.servers[0].as_str();
+    let file = format!("[nats]\nurl = \"{url}\"\n[plugins]\nbucket = \"{BUCKET}\"\n");
+    std::fs::write(dir.path().join("file.toml"), file).unwrap();
+    let done = async |words: &[&str], way: &[&str]| {
+        let mut command = tidegate([&["plugin"], words, way].concat());
+        command.current_dir(dir.path());
+        let ended = Running::start(command).end().await;
+        assert_eq!(ended.code, Some(0), "{words:?} {way:?}: {}", ended.said());
+    };
+    // As docs/plugins.md has them: by flags alone, and with a file that says where.
+    for way in [&["--plugin-bucket", BUCKET, "-s", url][..], &["-c", "file.toml"]] {
+        done(&["push", "plugins/probe.wasm"], way).await;
+        done(&["list"], way).await;
+        done(&["show", "probe"], way).await;
+        done(&["pin", "probe"], way).await;
+        done(&["fetch", "probe", "--into", "plugins"], way).await;
+        done(&["remove", "probe"], way).await;
+    }
+    // Of the directory.
+    done(&["list"], &[]).await;
+    done(&["show", "probe"], &[]).await;
+    done(&["pin", "probe"], &[]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

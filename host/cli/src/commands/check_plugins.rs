@@ -14,9 +14,17 @@ use tidegate_runtime::registry::Registries;
 /// The plugins as files.
 pub(super) struct PluginFiles {
     dir: PathBuf,
-    /// The bucket that they were read from, and the directory that they were put into.
-    bucket: Option<(String, TempDir)>,
+    bucket: Option<BucketFiles>,
     artifacts: Artifacts,
+}
+
+/// Plugins of a bucket.
+struct BucketFiles {
+    name: String,
+    /// The directory that they were put into, which is there as long as this is.
+    _place: TempDir,
+    /// Why those cannot be read that cannot.
+    refused: BTreeMap<String, String>,
 }
 
 /// Plugins of registries.
@@ -86,6 +94,9 @@ impl PluginFiles {
 
     /// What is to be said of a plugin that is not here: that it was not looked at, or why it cannot be had.
     pub(super) fn absent(&self, plugin: &str) -> Option<Result<String, String>> {
+        if let Some(why) = self.bucket.as_ref().and_then(|bucket| bucket.refused.get(plugin)) {
+            return Some(Err(format!("{}: {why}", self.show(plugin))));
+        }
         match self.artifacts.files.get(plugin)? {
             Ok(_) => None,
             Err(_) if self.artifacts.place.is_none() => Some(Ok(format!("{plugin} (not looked at)"))),
@@ -111,7 +122,7 @@ impl PluginFiles {
     ) -> anyhow::Result<Self> {
         let store = PluginBucket::new(client.clone(), bucket);
         let place = tempfile::tempdir().context("there is no place for the plugins of the bucket")?;
-        let dir = place.path().to_owned();
+        let (dir, mut refused) = (place.path().to_owned(), BTreeMap::new());
         for name in config.plugin_names().into_iter().filter(|name| !OciReference::is_one(name)) {
             let file = dir.join(format!("{name}.wasm"));
             match store.get(name, config.plugins.compile.max_size).await {
@@ -128,11 +139,12 @@ impl PluginFiles {
                     }
                 }
                 Ok(None) => {}
-                Err(why) => problems.push(format!("{name} in the bucket {bucket}: {why}")),
+                Err(why) => drop(refused.insert(name.to_owned(), why)),
             }
         }
         let artifacts = Artifacts::named(config, true).await?;
-        Ok(Self { dir, bucket: Some((bucket.to_owned(), place)), artifacts })
+        let bucket = BucketFiles { name: bucket.to_owned(), _place: place, refused };
+        Ok(Self { dir, bucket: Some(bucket), artifacts })
     }
 
     pub(super) fn file(&self, plugin: &str) -> PathBuf {
@@ -146,7 +158,7 @@ impl PluginFiles {
     pub(super) fn show(&self, plugin: &str) -> String {
         match &self.bucket {
             _ if self.artifacts.files.contains_key(plugin) => plugin.to_owned(),
-            Some((bucket, _)) => format!("{plugin} in the bucket {bucket}"),
+            Some(bucket) => format!("{plugin} in the bucket {}", bucket.name),
             None => self.file(plugin).display().to_string(),
         }
     }
@@ -156,9 +168,11 @@ impl PluginFiles {
         if self.artifacts.files.contains_key(plugin) {
             return format!("{plugin}: {}", error.refusal);
         }
-        let Some((bucket, _)) = &self.bucket else { return refused(&error) };
+        let Some(bucket) = &self.bucket else { return refused(&error) };
         let refusal = match error.refusal {
-            PluginRefusal::Missing => PluginRefusal::NoObject { plugin: plugin.to_owned(), bucket: bucket.clone() },
+            PluginRefusal::Missing => {
+                PluginRefusal::NoObject { plugin: plugin.to_owned(), bucket: bucket.name.clone() }
+            }
             refusal => refusal,
         };
         format!("{}: {refusal}", self.show(plugin))

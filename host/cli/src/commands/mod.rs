@@ -47,7 +47,7 @@ use std::ops::{Bound, RangeBounds};
 use std::str::FromStr;
 use std::time::Duration;
 
-use tidegate_runtime::config::units;
+use tidegate_runtime::config::{is_workload_name, units};
 
 /// A duration that can be waited for, such as `5s` or `250ms`.
 fn positive(text: &str) -> Result<Duration, String> {
@@ -55,6 +55,11 @@ fn positive(text: &str) -> Result<Duration, String> {
         Ok(Duration::ZERO) => Err("it must be longer than nothing".to_owned()),
         other => other.map_err(|wrong| wrong.to_string()),
     }
+}
+
+/// Reads what can be a workload's name.
+fn workload_name(text: &str) -> Result<String, String> {
+    if is_workload_name(text) { Ok(text.to_owned()) } else { Err("no workload can be called so".to_owned()) }
 }
 
 /// Reads a whole number in a range.

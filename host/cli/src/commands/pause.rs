@@ -14,7 +14,7 @@ use super::flags::ConnectionFlags;
 use super::output::Output;
 use super::positive;
 use tidegate_runtime::clock::time_of_day;
-use tidegate_runtime::config::{Config, Flags, Nats, Reading, Workload, nearest, process_environment};
+use tidegate_runtime::config::{Config, DEFAULT_FILE, Flags, Nats, Reading, Workload, nearest, process_environment};
 use tidegate_runtime::jetstream::{Client, Paused};
 
 const PAUSE: &str = "\
@@ -133,6 +133,11 @@ impl WhichArgs {
     async fn open(&self) -> anyhow::Result<(Workload, Client)> {
         let Configured { workload, nats, .. } = self.configured()?;
         Ok((workload, Client::connect(&nats).await?))
+    }
+
+    /// The configuration file, as it is typed.
+    pub(super) fn file(&self) -> String {
+        self.config.as_deref().map_or_else(|| DEFAULT_FILE.to_owned(), |file| file.display().to_string())
     }
 
     /// The configuration, and the workload in it.

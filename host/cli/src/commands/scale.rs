@@ -12,6 +12,7 @@ use super::error_output;
 use super::hosts::{HostsArgs, ask, named};
 use super::{positive, whole_number};
 use tidegate_runtime::config::units::show_duration;
+use tidegate_runtime::duration::rfc3339_seconds;
 use tidegate_runtime::jetstream::{Client, FoundHost};
 
 const EXAMPLES: &str = "\
@@ -46,6 +47,9 @@ pub enum ScaleCommand {
     Set(Box<SetArgs>),
     Auto(Box<AutoArgs>),
     Status(Box<StatusArgs>),
+    /// None of them.
+    #[command(external_subcommand)]
+    Other(Vec<String>),
 }
 
 /// Sets so many workers.
@@ -114,6 +118,12 @@ struct Wish {
     reason: String,
 }
 
+impl From<Decision> for Wish {
+    fn from(Decision { desired, latest_reason, reason }: Decision) -> Self {
+        Self { desired, reason: latest_reason.unwrap_or(reason) }
+    }
+}
+
 /// A workload in a host's status, as far as it is used here.
 #[derive(Debug, Deserialize)]
 struct Status {
@@ -150,6 +160,8 @@ struct Scaling {
 #[derive(Debug, Deserialize)]
 struct Decision {
     desired: u32,
+    /// What hosts of the version before call `reason`.
+    latest_reason: Option<String>,
     reason: String,
 }
 
@@ -177,6 +189,10 @@ pub async fn run(args: &ScaleArgs, out: &mut impl Write) -> anyhow::Result<ExitC
         }
         ScaleCommand::Auto(auto) => (&auto.which, Some(json!({ "auto": true }))),
         ScaleCommand::Status(status) => (&status.which, None),
+        ScaleCommand::Other(words) => {
+            error_output::write(&unknown(workload, words.first().map_or("", String::as_str)));
+            return Ok(ExitCode::from(2));
+        }
     };
     let (client, hosts) = which.hosts.find().await?;
     let chosen = which.choose(&hosts, workload)?;
@@ -239,18 +255,26 @@ async fn one(
         fleet_desired: fleet.map(|fleet| fleet.desired),
         set: set.as_ref().map(|set| set.count),
         until_ms: set.and_then(|set| set.until_at_ms),
-        policy: policy.map(|Decision { desired, reason }| Wish { desired, reason }),
+        policy: policy.map(Wish::from),
     })
+}
+
+/// What is said of a word that stands where it is told what to do.
+fn unknown(workload: &str, word: &str) -> String {
+    let meant = match word.parse::<u32>() {
+        Ok(count) => format!("tidegate scale {workload} set {count}"),
+        Err(_) => format!("tidegate scale {workload} status"),
+    };
+    format!("scale takes set, auto or status after the workload, and not {word:?}\n  Write `{meant}`.")
 }
 
 fn line(at: &AtHost) -> String {
     let AtHost { host, workload, desired, running, min, max, fleet_desired, set, until_ms, policy } = at;
     let fleet = fleet_desired.map(|all| format!(", its share of {all} in its fleet")).unwrap_or_default();
-    let who = match (set, until_ms) {
-        (Some(set), Some(until)) => {
-            let until = humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_millis(*until));
-            format!("a person has set {set} until {until}")
-        }
+    // What ends so late that it has no date is as one that somebody ends.
+    let until = until_ms.and_then(|until| rfc3339_seconds(UNIX_EPOCH + Duration::from_millis(until)));
+    let who = match (set, until) {
+        (Some(set), Some(until)) => format!("a person has set {set} until {until}"),
         (Some(set), None) => format!("a person has set {set}; `tidegate scale {workload} auto` ends that"),
         (None, _) => format!("its policy decides, from {min} to {max}"),
     };
@@ -260,4 +284,38 @@ fn line(at: &AtHost) -> String {
         format!("; the policy wants {}: {reason}", wish.desired)
     });
     format!("{host}: {running} of {desired} workers run{fleet}; {who}{}", wish.unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_leaves_out_set_is_told_it() {
+        assert!(unknown("orders", "8").ends_with("Write `tidegate scale orders set 8`."));
+        assert!(unknown("orders", "up").ends_with("Write `tidegate scale orders status`."));
+    }
+
+    #[test]
+    fn a_number_that_holds_for_longer_than_there_are_dates_is_told_without_one() {
+        let told = |until_ms| {
+            line(&AtHost {
+                host: "one".to_owned(),
+                workload: "echo".to_owned(),
+                desired: 2,
+                running: 2,
+                min: 0,
+                max: 4,
+                fleet_desired: None,
+                set: Some(2),
+                until_ms,
+                policy: None,
+            })
+        };
+        let ended = "one: 2 of 2 workers run; a person has set 2; `tidegate scale echo auto` ends that";
+        for until_ms in [None, Some(253_402_300_800_000), Some(u64::MAX)] {
+            assert_eq!(told(until_ms), ended);
+        }
+        assert!(told(Some(1_769_860_800_000)).ends_with("a person has set 2 until 2026-01-31T12:00:00Z"));
+    }
 }

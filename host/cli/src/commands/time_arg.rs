@@ -6,6 +6,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use tidegate_runtime::config::units;
+use tidegate_runtime::duration::has_rfc3339;
 
 /// A time, or how long ago it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,7 +33,7 @@ pub(super) fn time_arg(text: &str) -> Result<TimeArg, String> {
         return Ok(TimeArg::Ago(ago));
     }
     let time = OffsetDateTime::parse(text, &Rfc3339).ok().map(SystemTime::from);
-    time.filter(|time| *time >= SystemTime::UNIX_EPOCH).map(TimeArg::At).ok_or_else(|| {
+    time.filter(|time| has_rfc3339(*time)).map(TimeArg::At).ok_or_else(|| {
         "it is neither a duration nor a time; write how long ago, such as 2h, or a time such as 2026-01-31T12:00:00Z"
             .to_owned()
     })
@@ -50,7 +51,7 @@ mod tests {
         assert_eq!(time_arg("99999h").unwrap().resolve(at(1)), SystemTime::UNIX_EPOCH);
         assert_eq!(time_arg("1970-01-01T01:00:00Z").unwrap(), TimeArg::At(at(3600)));
         assert_eq!(time_arg("1970-01-01T03:00:00+02:00").unwrap(), TimeArg::At(at(3600)));
-        for bad in ["", "yesterday", "2026-01-31", "5", "1960-01-01T00:00:00Z"] {
+        for bad in ["", "yesterday", "2026-01-31", "5", "1960-01-01T00:00:00Z", "9999-12-31T23:00:00-02:00"] {
             assert!(time_arg(bad).unwrap_err().contains("such as 2h"), "{bad}");
         }
     }

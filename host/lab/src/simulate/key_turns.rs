@@ -4,8 +4,9 @@ use super::coming::{Coming, ReadyMessage};
 use super::keys::{KeyModel, SimulatedKeys};
 use super::places::SimulatedPlaces;
 
-/// How many messages may wait for their turn, as a host has it by default.
-const ORDER_BUFFER: usize = 10_000;
+/// How many messages may wait for their turn until no more are fetched: three quarters of the buffer that a host has by
+/// default.
+const MOST_WAITING: usize = 7_500;
 
 /// The keys of messages, and which message of each may begin.
 #[derive(Debug)]
@@ -25,17 +26,19 @@ impl KeyTurns {
         }
     }
 
-    /// Gives each message that may begin before the next one of its key, or has to wait for it, to its key.
+    /// Gives each message that may begin before the next one of its key, or has to wait for it, to its key. What comes
+    /// while the buffer is full stays in the stream.
     pub(super) fn take_in(&mut self, coming: &mut Coming<'_>, free: u64, limit: u64) {
         let keys = match self {
             Self::InOrder(keys) => keys,
             Self::Places(places) => return places.take_in(coming, free, limit),
         };
         while let Some(arrival) = coming.arrival().filter(|arrival| *arrival < limit) {
-            if keys.next().is_some_and(|ready| ready.max(free) < arrival) {
+            let Some(at) = keys.room(arrival, MOST_WAITING).filter(|at| *at < limit) else { return };
+            if keys.next().is_some_and(|ready| ready.max(free) < at) {
                 return;
             }
-            coming.take_new().into_iter().for_each(|message| keys.arrive(message));
+            coming.take_new().into_iter().for_each(|message| keys.arrive(message, at));
         }
     }
 
@@ -78,9 +81,9 @@ impl KeyTurns {
     }
 
     /// How many that were not tried yet are fetched, and wait for others of their key.
-    pub(super) fn blocked(&self, now: u64) -> usize {
+    pub(super) fn blocked(&mut self, now: u64) -> usize {
         match self {
-            Self::InOrder(keys) => keys.blocked(now).min(ORDER_BUFFER),
+            Self::InOrder(keys) => keys.blocked(now),
             Self::Places(places) => places.blocked(),
         }
     }
@@ -94,8 +97,8 @@ impl KeyTurns {
     /// others may be fetched.
     pub(super) fn waiting(&mut self, unknown: bool, pending: bool, now: u64) -> Option<u32> {
         let Self::InOrder(keys) = self else { return None };
-        let may_fetch = pending && keys.blocked(now) * 4 <= ORDER_BUFFER * 3;
-        (!unknown && !may_fetch).then(|| u32::try_from(keys.keys(now)).unwrap_or(u32::MAX))
+        let is_full = keys.blocked(now) > MOST_WAITING;
+        (is_full || !unknown && !pending).then(|| u32::try_from(keys.keys(now)).unwrap_or(u32::MAX))
     }
 
     /// When the oldest that was not tried yet arrived.

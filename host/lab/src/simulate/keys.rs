@@ -74,8 +74,10 @@ pub(super) struct SimulatedKeys {
     model: KeyModel,
     seed: u64,
     lines: HashMap<u32, Line>,
-    /// Those whose turn it is, or will be at a time that is known.
-    ready: BinaryHeap<Reverse<ReadyMessage>>,
+    /// Those whose turn it was at the last time that was asked about.
+    due: BinaryHeap<Reverse<ReadyMessage>>,
+    /// Those whose turn will be at a time that is known.
+    later: BinaryHeap<Reverse<ReadyMessage>>,
     /// All of them, oldest first.
     all: BTreeSet<(u64, u64)>,
     /// How many keys are occupied.
@@ -90,18 +92,19 @@ impl SimulatedKeys {
             model,
             seed,
             lines: HashMap::new(),
-            ready: BinaryHeap::new(),
+            due: BinaryHeap::new(),
+            later: BinaryHeap::new(),
             all: BTreeSet::new(),
             occupied: 0,
             ending: BTreeSet::new(),
         }
     }
 
-    /// The next message arrives. They arrive in the order of their numbers.
-    pub(super) fn arrive(&mut self, new: ReadyMessage) {
+    /// The next message is fetched at `at`. They are fetched in the order of their numbers.
+    pub(super) fn arrive(&mut self, new: ReadyMessage, at: u64) {
         let key = self.model.key(self.seed, new.message);
         let line = self.lines.entry(key).or_default();
-        let new = ReadyMessage { ready: new.arrival.max(line.free_at), ..new };
+        let new = ReadyMessage { ready: at.max(line.free_at), ..new };
         self.all.insert((new.arrival, new.message));
         if line.occupied {
             line.waiting.push_back(new);
@@ -109,18 +112,35 @@ impl SimulatedKeys {
             line.occupied = true;
             self.occupied += 1;
             self.ending.remove(&(line.free_at, key));
-            self.ready.push(Reverse(new));
+            self.later.push(Reverse(new));
         }
+        self.advance(at);
+    }
+
+    /// Finds those whose turn it is by `now`.
+    fn advance(&mut self, now: u64) {
+        while self.later.peek().is_some_and(|Reverse(new)| new.ready <= now) {
+            self.due.extend(self.later.pop());
+        }
+    }
+
+    /// When there is room for one that arrives at `arrival`, where no more are fetched while more than `most` wait
+    /// behind others; `None` if it is not known yet.
+    pub(super) fn room(&mut self, arrival: u64, most: usize) -> Option<u64> {
+        if self.blocked(arrival) <= most {
+            return Some(arrival);
+        }
+        self.later.peek().map(|Reverse(next)| next.ready)
     }
 
     /// When the next message may begin.
     pub(super) fn next(&self) -> Option<u64> {
-        self.ready.peek().map(|Reverse(new)| new.ready)
+        self.due.peek().or(self.later.peek()).map(|Reverse(new)| new.ready)
     }
 
     /// The next message begins.
     pub(super) fn begin(&mut self) -> Option<ReadyMessage> {
-        let Reverse(new) = self.ready.pop()?;
+        let Reverse(new) = self.due.pop().or_else(|| self.later.pop())?;
         self.all.remove(&(new.arrival, new.message));
         Some(new)
     }
@@ -131,7 +151,7 @@ impl SimulatedKeys {
         let Some(line) = self.lines.get_mut(&key) else { return };
         line.free_at = end;
         match line.waiting.pop_front() {
-            Some(next) => self.ready.push(Reverse(ReadyMessage { ready: end.max(next.arrival), ..next })),
+            Some(next) => self.later.push(Reverse(ReadyMessage { ready: end.max(next.ready), ..next })),
             None => {
                 line.occupied = false;
                 self.occupied -= 1;
@@ -147,8 +167,9 @@ impl SimulatedKeys {
     }
 
     /// How many wait behind an earlier one of their key that is not settled yet.
-    pub(super) fn blocked(&self, now: u64) -> usize {
-        self.all.len() - self.ready.iter().filter(|Reverse(new)| new.ready <= now).count()
+    pub(super) fn blocked(&mut self, now: u64) -> usize {
+        self.advance(now);
+        self.all.len() - self.due.len()
     }
 
     /// When the oldest arrived.
@@ -188,7 +209,7 @@ mod tests {
     fn a_message_may_begin_when_the_one_before_of_its_key_is_settled() {
         let mut keys = SimulatedKeys::new(KeyModel { count: 1, spread: KeySpread::Zipf }, 1);
         let arrive = |keys: &mut SimulatedKeys, message, arrival| {
-            keys.arrive(ReadyMessage { ready: arrival, message, arrival, attempt: 1, time: 5, fails: false });
+            keys.arrive(ReadyMessage { ready: arrival, message, arrival, attempt: 1, time: 5, fails: false }, arrival);
         };
         (0..3).for_each(|message| arrive(&mut keys, message, 10 * message));
         assert_eq!((keys.next(), keys.blocked(0), keys.oldest(), keys.keys(0)), (Some(0), 2, Some(0), 1));

@@ -269,7 +269,7 @@ impl<'a> Simulation<'a> {
         // What may not begin yet stays in the stream.
         let ahead = if self.limits.may_begin(now) { self.fetched_ahead() } else { 0 };
         // What waits for its turn is fetched, as far as there is room.
-        let blocked = self.keys.as_ref().map_or(0, |keys| count(keys.blocked(now)));
+        let blocked = self.keys.as_mut().map_or(0, |keys| count(keys.blocked(now)));
         let fetched = waiting.min(ahead + blocked);
         let new = self.keys.as_ref().and_then(KeyTurns::oldest).or_else(|| self.coming.arrival());
         let waits = new.filter(|arrival| *arrival < now);

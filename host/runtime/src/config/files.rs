@@ -7,7 +7,7 @@ use super::error::{ConfigErrors, SourcePosition};
 use super::flags::Flags;
 
 /// The file that is read when none is named.
-pub(super) const DEFAULT_FILE: &str = "tidegate.toml";
+pub const DEFAULT_FILE: &str = "tidegate.toml";
 /// The directory of the fragments, beside the file.
 const FRAGMENTS: &str = "workloads.d";
 

@@ -59,16 +59,25 @@ impl Grants {
         self.request.iter().any(|granted| overlap(granted, subject))
     }
 
-    /// What a person should know where the handler may publish on a subject that its own workload reads.
-    pub(crate) fn loop_over(&self, reads: &[String]) -> Option<String> {
-        let (granted, read) = self
-            .publish
-            .iter()
-            .find_map(|granted| reads.iter().find(|read| overlap(granted, read)).map(|read| (granted, read)))?;
-        Some(format!(
-            "grants.publish has `{granted}`, and this workload reads `{read}`: what its handler publishes there comes \
-             back to it, maybe without end; grant less, or limit the consumer with filter"
-        ))
+    /// What a person should know where the handler may send what its own workload reads of `stream`: one warning for
+    /// each kind of grant.
+    pub(crate) fn loops_over(&self, stream: &str, reads: &[String]) -> Vec<String> {
+        let publish = first_of(&self.publish, reads).map(|of| told("publish", of, "publishes there"));
+        let request = first_of(&self.request, reads).map(|of| told("request", of, "asks there"));
+        let written = self.kv.iter().find_map(|grant| Some((grant, grant.read_back(stream, reads)?)));
+        let kv = written.map(|(grant, read)| {
+            let what = "writes there, which carries no hop count,";
+            told("kv", (&grant.to_string(), &read), what)
+        });
+        [publish, request, kv].into_iter().flatten().collect()
+    }
+
+    /// Whether the handler may send what another workload reads of `stream`. If so, whether that carries a hop count.
+    pub(super) fn reach(&self, stream: &str, reads: &[String]) -> Option<bool> {
+        if first_of(&self.publish, reads).or_else(|| first_of(&self.request, reads)).is_some() {
+            return Some(true);
+        }
+        self.kv.iter().any(|grant| grant.read_back(stream, reads).is_some()).then_some(false)
     }
 
     /// The names of the buckets that it may use, each once.
@@ -80,4 +89,18 @@ impl Grants {
     pub(crate) fn may_reply(&self, subject: &str) -> bool {
         self.reply.iter().any(|granted| overlap(granted, subject))
     }
+}
+
+/// The first of these subjects that is one of those that are read, and that.
+fn first_of<'s>(granted: &'s [String], reads: &'s [String]) -> Option<(&'s str, &'s str)> {
+    granted
+        .iter()
+        .find_map(|granted| Some((granted.as_str(), reads.iter().find(|read| overlap(granted, read))?.as_str())))
+}
+
+fn told(key: &str, (granted, read): (&str, &str), does: &str) -> String {
+    format!(
+        "grants.{key} has `{granted}`, and this workload reads `{read}`: what its handler {does} comes back to it, \
+         maybe without end; grant less, or limit the consumer with filter"
+    )
 }

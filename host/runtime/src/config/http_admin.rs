@@ -17,7 +17,7 @@ pub struct HttpAdmin {
 
 impl HttpAdmin {
     /// The fewest characters of a token: fewer could be guessed.
-    pub const SHORTEST: usize = 16;
+    const SHORTEST: usize = 16;
 
     pub(super) fn read(keys: &mut Reader<'_>) -> Option<Self> {
         let path = "http-admin";
@@ -31,16 +31,20 @@ impl HttpAdmin {
             keys.note(keys.place(path).error("it has no token", remedy));
             return None;
         };
-        if token.text().is_some_and(|token| !Self::is_long_enough(token)) {
+        if let Some(problem) = token.text().and_then(Self::problem) {
             let remedy = "make one of 16 characters or more, such as `openssl rand -hex 16` gives";
-            keys.note(keys.place(path).error("its token is so short that it could be guessed", remedy));
+            keys.note(keys.place(path).error(format!("its token {problem}"), remedy));
         }
         Some(Self { token })
     }
 
-    /// Whether a token is long enough to be one.
-    pub fn is_long_enough(token: &str) -> bool {
-        token.len() >= Self::SHORTEST
+    /// What is wrong with a token, as the end of a sentence. It stands in a header of HTTP, which has only ASCII.
+    pub fn problem(token: &str) -> Option<&'static str> {
+        match token {
+            _ if token.len() < Self::SHORTEST => Some("is so short that it could be guessed"),
+            _ if !token.chars().all(|c| c.is_ascii_graphic()) => Some("holds other characters than visible ASCII ones"),
+            _ => None,
+        }
     }
 }
 

@@ -1,7 +1,8 @@
 //! Where a handler may send HTTP requests: origins, and what their paths begin with. Pure.
 //!
 //! A request is compared as it goes out: nothing in it is resolved or rewritten, so a path in which `..` could mean
-//! another one, in whichever encoding, is not covered by a grant that has a path.
+//! another one, in whichever encoding, is not covered by a grant that has a path. Neither is one that servers decode
+//! in different ways.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -34,7 +35,7 @@ impl HttpGrant {
     /// Reads `https://api.example.com/v1/`.
     ///
     /// # Errors
-    /// It is not scheme, host, port and path alone, or its path has `..` in it.
+    /// It is not scheme, host, port and path alone, or its path has an empty segment, `..` or the like in it.
     pub fn parse(text: &str) -> Result<Self, Wrong> {
         let wrong = |problem: &str| {
             Wrong::new(
@@ -43,11 +44,15 @@ impl HttpGrant {
                  \"https://api.example.com/v1/\"",
             )
         };
+        if let Some(whole) = with_scheme(text) {
+            let remedy = format!("write \"{whole}\", or the same with https");
+            return Err(Wrong::new(format!("`{text}` has no scheme"), remedy));
+        }
         let uri: Uri = text.parse().map_err(|_| wrong("is no URL"))?;
         if uri.authority().is_some_and(|authority| authority.as_str().contains('@')) {
             return Err(wrong("has a user, which the handler has to send itself"));
         }
-        let origin = Origin::of(&uri).ok_or_else(|| wrong("is no URL of http or https"))?;
+        let origin = Origin::of(&uri).map_err(wrong)?;
         let is_name = |host: &str| host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte));
         if !is_name(&origin.host) && !origin.host.starts_with('[') {
             return Err(wrong("has a host that is neither a name nor an address; there are no wildcards"));
@@ -55,8 +60,15 @@ impl HttpGrant {
         if uri.query().is_some() || text.contains('#') {
             return Err(wrong("has more than a path"));
         }
+        if uri.path().contains("//") {
+            let remedy = "write each slash of the path once; a grant without a path is one of the whole origin";
+            return Err(Wrong::new(format!("`{text}` has an empty segment in its path"), remedy));
+        }
         if is_devious(uri.path()) {
-            return Err(wrong("has a path that leads elsewhere"));
+            return Err(wrong(
+                "has a path that leads elsewhere, or may do so: it has . or .. in it, %u, a control character, or \
+                 encoded bytes that are no UTF-8",
+            ));
         }
         Ok(Self { origin, segments: segments(uri.path()) })
     }
@@ -68,7 +80,7 @@ impl HttpGrant {
 
     /// Whether a request may go there.
     pub(crate) fn covers(&self, uri: &Uri) -> bool {
-        Origin::of(uri).is_some_and(|origin| origin == self.origin)
+        Origin::of(uri).is_ok_and(|origin| origin == self.origin)
             && (self.segments.is_empty() || !is_devious(uri.path()) && segments(uri.path()).starts_with(&self.segments))
     }
 }
@@ -78,17 +90,29 @@ pub(super) fn rule(text: &str) -> Result<(), Wrong> {
     HttpGrant::parse(text).map(drop)
 }
 
+/// A text that would be a grant if it had a scheme, with one.
+fn with_scheme(text: &str) -> Option<String> {
+    if text.contains("://") {
+        return None;
+    }
+    let slash = if text.contains('/') { "" } else { "/" };
+    let whole = format!("http://{text}{slash}");
+    HttpGrant::parse(&whole).is_ok().then_some(whole)
+}
+
 impl Origin {
-    /// `None` if it is not one of HTTP, or not one alone: `api.example.com@elsewhere` is a user and a host.
-    fn of(uri: &Uri) -> Option<Self> {
-        let https = match uri.scheme_str()? {
-            "http" => false,
-            "https" => true,
-            _ => return None,
+    /// What is wrong with it if it is not one of HTTP, or not one alone: `api.example.com@elsewhere` is a user and a
+    /// host.
+    fn of(uri: &Uri) -> Result<Self, &'static str> {
+        const NO_URL: &str = "is no URL of http or https";
+        let https = match uri.scheme_str() {
+            Some("http") => false,
+            Some("https") => true,
+            _ => return Err(NO_URL),
         };
-        let authority = uri.authority()?;
+        let authority = uri.authority().ok_or(NO_URL)?;
         let host = authority.host();
-        let port = match authority.as_str().strip_prefix(host)? {
+        let port = match authority.as_str().strip_prefix(host).ok_or(NO_URL)? {
             "" => {
                 if https {
                     443
@@ -96,18 +120,28 @@ impl Origin {
                     80
                 }
             }
-            port => port.strip_prefix(':')?.parse().ok().filter(|port| *port != 0)?,
+            port => port_of(port.strip_prefix(':').ok_or(NO_URL)?)?,
         };
         let address = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
         let host = match address {
-            Some(address) => format!("[{}]", address.parse::<Ipv6Addr>().ok()?),
+            Some(address) => {
+                format!(
+                    "[{}]",
+                    address.parse::<Ipv6Addr>().map_err(|_| "has brackets without an IPv6 address in them")?
+                )
+            }
             None => match host.parse::<Ipv4Addr>() {
                 Ok(address) => address.to_string(),
                 Err(_) => host.to_ascii_lowercase(),
             },
         };
-        (!host.is_empty()).then_some(Self { https, host, port })
+        if host.is_empty() { Err("has no host") } else { Ok(Self { https, host, port }) }
     }
+}
+
+fn port_of(text: &str) -> Result<u16, &'static str> {
+    let port = text.parse().ok().filter(|port| *port != 0);
+    port.ok_or("has a port that is out of range, for it can be 1 to 65535")
 }
 
 /// The segments of a path, decoded once. That it ends in a slash makes no difference.
@@ -121,22 +155,26 @@ fn segments(path: &str) -> Vec<Vec<u8>> {
 }
 
 /// Whether some server could take a path for another one: with `.` or `..` in it, though they be encoded, more than
-/// once, between backslashes or before a parameter.
+/// once, between backslashes, before a parameter or beside white space. Overlong UTF-8 and `%u002e` are dots to some,
+/// and control characters nothing at all.
 fn is_devious(path: &str) -> bool {
-    let mut path = path.as_bytes().to_vec();
+    let mut path = path.to_owned();
     for _ in 0..DECODED {
-        let dots = |segment: &[u8]| {
-            let name = segment.split(|byte| *byte == b';').next().unwrap_or_default();
-            name == b"." || name == b".."
+        let dots = |segment: &str| {
+            let name = segment.split(';').next().unwrap_or_default();
+            matches!(name.trim(), "." | "..")
         };
-        if path.contains(&0) || path.split(|byte| b"/\\".contains(byte)).any(dots) {
+        if path.contains(|c: char| c.is_ascii_control()) || path.contains("%u") || path.contains("%U") {
             return true;
         }
-        let decoded: Vec<u8> = percent_decode(&path).collect();
+        if path.split(['/', '\\']).any(dots) {
+            return true;
+        }
+        let Ok(decoded) = percent_decode(path.as_bytes()).decode_utf8() else { return true };
         if decoded == path {
             return false;
         }
-        path = decoded;
+        path = decoded.into_owned();
     }
     true
 }
@@ -195,6 +233,8 @@ mod tests {
             "https://h/v1/o%70en/a",
             "https://h/v1/open/group%2Fproject",
             "https://h/v1/open/a..b/...",
+            "https://h/v1/open/caf%C3%A9/%E2%82%AC/a%20b",
+            "https://h/v1/open//a",
         ] {
             assert!(covers(grant, inside), "{inside}");
         }
@@ -219,6 +259,22 @@ mod tests {
             "https://h/v1/open/..;x=y/secret",
             "https://h/v1/open/..%3b/secret",
             "https://h/v1/open/a%00b",
+            "https://h/v1/open/%c0%ae%c0%ae/secret",
+            "https://h/v1/open/%C0%AE./secret",
+            "https://h/v1/open/%e0%80%ae%e0%80%ae/secret",
+            "https://h/v1/open/..%c0%afsecret",
+            "https://h/v1/open/%25c0%25ae%25c0%25ae/secret",
+            "https://h/v1/open/caf%e9",
+            "https://h/v1/open/%u002e%u002e/secret",
+            "https://h/v1/open/%U002E%U002E/secret",
+            "https://h/v1/open/%25u002e%25u002e/secret",
+            "https://h/v1/open/..%09/secret",
+            "https://h/v1/open/.%0a./secret",
+            "https://h/v1/open/.%250d./secret",
+            "https://h/v1/open/..%1f/secret",
+            "https://h/v1/open/..%7f/secret",
+            "https://h/v1/open/..%20/secret",
+            "https://h/v1/open/%c2%a0../secret",
         ] {
             assert!(!covers(grant, outside), "{outside}");
         }
@@ -229,28 +285,73 @@ mod tests {
     fn what_is_no_origin_is_told_so() {
         for (text, problem) in [
             ("", "no URL"),
-            ("api.example.com", "no URL"),
+            ("/v1/", "no URL"),
+            (
+                "api.example.com",
+                "`api.example.com` has no scheme; write \"http://api.example.com/\", or the same with https",
+            ),
+            ("127.0.0.1:80", "`127.0.0.1:80` has no scheme; write \"http://127.0.0.1:80/\", or"),
+            ("h:8080/v1/", "has no scheme; write \"http://h:8080/v1/\", or"),
             ("ftp://h/", "http or https"),
+            ("http://h:99999/", "`http://h:99999/` has a port that is out of range, for it can be 1 to 65535; write"),
+            ("http://[::zz]/", "brackets without an IPv6 address"),
+            ("http://[127.0.0.1]/", "brackets without an IPv6 address"),
             ("https://user:secret@h/", "has a user"),
             ("https://*.example.com/", "no wildcards"),
             ("https://h/v1?x", "more than a path"),
-            ("https://h:0/", "http or https"),
+            ("https://h:0/", "out of range"),
             ("https://h/v1/../v2/", "leads elsewhere"),
+            ("https://h/v1/..%09/v2", "a control character"),
+            ("http://h//", "`http://h//` has an empty segment in its path; write each slash of the path once"),
+            ("http://h//v1", "empty segment"),
+            ("http://h/v1//x/", "empty segment"),
+            ("http://h/v1//", "empty segment"),
         ] {
             let error = HttpGrant::parse(text).unwrap_err().to_string();
             assert!(error.contains(problem), "{text}: {error}");
         }
     }
 
+    /// A path decoded as the most lenient server does it: overlong UTF-8 is what it stands for, `%u002e` a dot, and a
+    /// control character nothing.
+    fn decoded(path: &[u8]) -> Vec<u8> {
+        let mut plain = Vec::new();
+        let mut rest = path;
+        while let Some((first, after)) = rest.split_first() {
+            let hex = |digits: Option<&[u8]>| u8::from_str_radix(std::str::from_utf8(digits?).ok()?, 16).ok();
+            let wide =
+                rest.get(..4).filter(|begin| begin.eq_ignore_ascii_case(b"%u00")).and_then(|_| hex(rest.get(4..6)));
+            let (byte, taken) = match (wide, first) {
+                (Some(byte), _) => (byte, 6),
+                (None, b'%') => hex(after.get(..2)).map_or((b'%', 1), |byte| (byte, 3)),
+                (None, byte) => (*byte, 1),
+            };
+            plain.push(byte);
+            rest = &rest[taken..];
+        }
+        let mut short = Vec::new();
+        let mut rest = plain.as_slice();
+        while let Some((first, after)) = rest.split_first() {
+            let overlong = after.first().filter(|next| matches!(first, 0xc0 | 0xc1) && **next & 0xc0 == 0x80);
+            match overlong {
+                Some(next) => short.push((first & 0x1f) << 6 | next & 0x3f),
+                None => short.push(*first),
+            }
+            rest = &after[usize::from(overlong.is_some())..];
+        }
+        short.retain(|byte| !byte.is_ascii_control());
+        short
+    }
+
     /// What the most lenient server makes of a path.
     fn lenient(path: &str) -> Vec<String> {
-        let mut path = path.to_owned();
+        let mut path = path.as_bytes().to_vec();
         for _ in 0..10 {
-            path = percent_decode(path.as_bytes()).decode_utf8_lossy().into_owned();
+            path = decoded(&path);
         }
         let mut at = Vec::new();
-        for segment in path.split(['/', '\\']).map(|segment| segment.split(';').next().unwrap()) {
-            match segment {
+        for segment in String::from_utf8_lossy(&path).split(['/', '\\']) {
+            match segment.split(';').next().unwrap().trim() {
                 "" | "." => {}
                 ".." => drop(at.pop()),
                 name => at.push(name.to_owned()),
@@ -259,11 +360,26 @@ mod tests {
         at
     }
 
+    #[test]
+    fn the_lenient_server_of_the_property_is_led_out_by_what_is_refused() {
+        for path in ["/v1/%c0%ae%c0%ae/x", "/v1/%u002e%U002E/x", "/v1/..%09/v2", "/v1/.%0a./v2", "/v1/%25c0%25ae./x"] {
+            assert_ne!(lenient(path).first().map(String::as_str), Some("v1"), "{path}");
+            assert!(!covers("https://h/v1/", &format!("https://h{path}")), "{path}");
+        }
+    }
+
+    const DOTS: [&str; 7] = [".", "%2e", "%c0%ae", "%u002e", "%252e", "%25c0%25ae", "%25u002e"];
+    const BETWEEN: [&str; 7] = ["/", "%2f", "%5c", r"\", ";", "%c0%af", "%u002f"];
+    const OTHERS: [&str; 11] = ["v1", "x", "%25", "2e", "2f", "%09", "%0a", "%7f", "%20", "%u", "%c0"];
+
     proptest! {
         #[test]
         fn what_is_covered_is_under_the_path_for_every_server(
-            parts in proptest::collection::vec(
-                prop_oneof!["/", "v1", r"\.", "%2e", "%2f", "%5c", ";", "%25", "2e", "2f", "x"], 0..12),
+            parts in proptest::collection::vec(prop_oneof![
+                3 => proptest::sample::select(&DOTS[..]),
+                2 => proptest::sample::select(&BETWEEN[..]),
+                1 => proptest::sample::select(&OTHERS[..]),
+            ], 0..12),
         ) {
             let path = format!("/v1/{}", parts.concat());
             if covers("https://h/v1/", &format!("https://h{path}")) {

@@ -1,5 +1,7 @@
 //! Key-value buckets that a handler may use, as `grants.kv` names them.
 
+use std::fmt;
+
 use super::error::Wrong;
 use super::units::quoted;
 use super::words::Word;
@@ -61,12 +63,54 @@ impl KvGrant {
         texts.iter().filter_map(|text| Self::parse(text).ok()).collect()
     }
 
+    /// The subject among those that are read of `stream` on which keys that it lets be written are stored. A bucket is
+    /// a stream, and each of its keys a subject there; where nothing is said of what is read of that stream, it is all.
+    pub(super) fn read_back(&self, stream: &str, reads: &[String]) -> Option<String> {
+        if self.access == KvAccess::Read {
+            return None;
+        }
+        let keys = format!("$KV.{}.", self.bucket);
+        let is_bucket = stream.strip_prefix("KV_") == Some(&self.bucket);
+        if is_bucket && reads.is_empty() {
+            return Some(format!("{keys}>"));
+        }
+        // Of a stream that may hold anything, `>` says nothing about buckets.
+        let mut of_buckets = reads.iter().filter(|read| is_bucket || read.starts_with("$KV."));
+        of_buckets.find(|read| may_begin(read, &format!("{keys}{}", self.prefix))).cloned()
+    }
+
     /// Whether it lets a key be used so.
     pub(crate) fn covers(&self, bucket: &str, key: &str, access: KvAccess) -> bool {
         self.bucket == bucket
             && key.starts_with(&self.prefix)
             && (access == KvAccess::Read || self.access == KvAccess::ReadWrite)
     }
+}
+
+impl fmt::Display for KvGrant {
+    /// As it is written.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let access = match self.access {
+            KvAccess::Read => "read",
+            KvAccess::ReadWrite => "read-write",
+        };
+        let slash = if self.prefix.is_empty() { "" } else { "/" };
+        write!(f, "{access} {}{slash}{}", self.bucket, self.prefix)
+    }
+}
+
+/// Whether a subject that `pattern` matches can begin with `prefix`, which may end within a token.
+fn may_begin(pattern: &str, prefix: &str) -> bool {
+    let (mut tokens, mut begins) = (pattern.split('.'), prefix.split('.').peekable());
+    while let Some(begin) = begins.next() {
+        let is_last = begins.peek().is_none();
+        match tokens.next() {
+            Some(">") => return true,
+            Some(token) if token == "*" || token == begin || is_last && token.starts_with(begin) => {}
+            _ => return false,
+        }
+    }
+    true
 }
 
 /// Checks one of the grant's texts.
@@ -154,6 +198,40 @@ mod tests {
         assert!(!grant.covers("counters", "orders.7", KvAccess::ReadWrite));
         assert!(!grant.covers("counters", "order", KvAccess::Read));
         assert!(!grant.covers("counter", "orders.7", KvAccess::Read));
+    }
+
+    #[test]
+    fn a_workload_is_told_which_of_its_own_keys_it_reads() {
+        let of = |grant: &str, stream: &str, reads: &[&str]| {
+            let reads: Vec<String> = reads.iter().map(|read| (*read).to_owned()).collect();
+            KvGrant::parse(grant).unwrap().read_back(stream, &reads)
+        };
+        let all = Some("$KV.counters.>".to_owned());
+        assert_eq!(of("read-write counters", "KV_counters", &[]), all);
+        assert_eq!(of("read-write counters/a.", "KV_counters", &["$KV.counters.>"]), all);
+        assert_eq!(of("read-write counters", "COPY", &["x", "$KV.counters.>"]), all);
+        for (grant, stream, read) in [
+            ("read-write counters", "KV_counters", ">"),
+            ("read-write counters/or", "KV_counters", "$KV.counters.orders.*"),
+            ("read-write counters/orders.a", "KV_counters", "$KV.counters.*.>"),
+            ("read-write counters/orders.", "KV_counters", "$KV.counters.orders.7"),
+        ] {
+            assert_eq!(of(grant, stream, &[read]), Some(read.to_owned()), "{grant} {read}");
+        }
+        for (grant, stream, read) in [
+            ("read counters", "KV_counters", ">"),
+            ("read-write others", "KV_counters", "$KV.counters.>"),
+            ("read-write counters", "ORDERS", ">"),
+            ("read-write counters/orders.", "KV_counters", "$KV.counters.bills.>"),
+            ("read-write counters/orders.", "KV_counters", "$KV.counters.orders"),
+            ("read-write counters/or", "KV_counters", "$KV.counters.bills"),
+        ] {
+            assert_eq!(of(grant, stream, &[read]), None, "{grant} {read}");
+        }
+        assert_eq!(of("read-write counters", "ORDERS", &[]), None);
+        for text in ["read a", "read-write a/b."] {
+            assert_eq!(KvGrant::parse(text).unwrap().to_string(), text);
+        }
     }
 
     proptest! {

@@ -25,7 +25,7 @@ use super::reader::Reader;
 use super::service::ServiceConfig;
 use super::telemetry::TelemetryConfig;
 use super::workload::Workload;
-use super::workloads;
+use super::workloads::{self, OfHost};
 use super::written::Written;
 
 /// Everything [`crate::run()`] needs to know: every value decided, every default in place.
@@ -55,7 +55,7 @@ pub struct Config {
     pub service: Option<ServiceConfig>,
     /// The collector that spans are sent to; none by default.
     pub telemetry: Option<TelemetryConfig>,
-    /// At least one, with distinct names and distinct consumers.
+    /// At least one, unless it was read [for plugins](Config::for_plugins); with distinct names and distinct consumers.
     pub workloads: Vec<Workload>,
 }
 
@@ -104,6 +104,11 @@ impl Config {
         workload.nats.as_ref().unwrap_or(&self.nats)
     }
 
+    /// The journal's stream, if there is one in the account of a workload.
+    pub fn journal_stream_of(&self, workload: &Workload) -> Option<&str> {
+        self.journal.stream.as_ref().filter(|_| workload.nats.is_none()).map(|stream| stream.name.as_str())
+    }
+
     /// What a person should know of all workloads together.
     pub fn warnings(&self) -> Vec<String> {
         let firsts = self.workloads.iter().filter(|of| of.is_first());
@@ -122,6 +127,14 @@ impl Config {
     /// Everything that is wrong, in the order it was found.
     pub fn load(flags: &Flags, environment: &Environment) -> Result<Self, ConfigErrors> {
         Ok(Reading::load(flags, environment)?.config)
+    }
+
+    /// The same for what is about plugins: it needs no workload, and so no file either.
+    ///
+    /// # Errors
+    /// Everything that is wrong, in the order it was found.
+    pub fn for_plugins(flags: &Flags, environment: &Environment) -> Result<Self, ConfigErrors> {
+        Ok(Reading::of(flags, environment, WorkloadNeed::None)?.config)
     }
 
     /// Where a host answers over HTTP that has this `--http` and this file (or `tidegate.toml` in the current
@@ -196,7 +209,7 @@ impl Config {
     /// # Errors
     /// Everything that is wrong, in the order it was found.
     pub fn from_toml(text: &str) -> Result<Self, ConfigErrors> {
-        Ok(of_texts(Main { text, path: None }, &[], &Flags::default(), &Environment::new())?.config)
+        Ok(of_texts(Main { text, path: None }, &[], &Flags::default(), &Environment::new(), WorkloadNeed::One)?.config)
     }
 
     /// Decides every value. Notes everything that is wrong; the answer is of use only if nothing is.
@@ -217,17 +230,23 @@ impl Config {
         let service = ServiceConfig::read(&mut keys, host.clone());
         let mut fleet = FleetConfig::read(&mut keys, host, service.is_some());
         let written = Written::of(&host_layer, &document.workloads);
+        let (dead_letters, journal) = (DeadLetters::read(&mut keys), JournalConfig::read(&mut keys));
         let config = Self {
             service,
-            dead_letters: DeadLetters::read(&mut keys),
-            journal: JournalConfig::read(&mut keys),
             grace: keys.get("grace"),
             reload_watch: keys.get("reload.watch"),
             plugins: Plugins::read(&mut keys),
             http: keys.parsed("http", listen_address),
             http_names: keys.get("http-names"),
             http_admin: HttpAdmin::read(&mut keys),
-            workloads: workloads::read(document.workloads, (&nats, fleet.as_mut()), variables, problems),
+            workloads: workloads::read(
+                document.workloads,
+                OfHost { nats: &nats, dead_letters: &dead_letters, journal: &journal, fleet: fleet.as_mut() },
+                variables,
+                problems,
+            ),
+            dead_letters,
+            journal,
             nats,
             telemetry,
             fleet,
@@ -257,16 +276,27 @@ impl Reading {
     /// # Errors
     /// Everything that is wrong, in the order it was found.
     pub fn load(flags: &Flags, environment: &Environment) -> Result<Self, ConfigErrors> {
+        Self::of(flags, environment, WorkloadNeed::One)
+    }
+
+    fn of(flags: &Flags, environment: &Environment, need: WorkloadNeed) -> Result<Self, ConfigErrors> {
         let files = ConfigFiles::of(flags);
-        if files.is_none() && !flags.has_workload() {
+        if need == WorkloadNeed::One && files.is_none() && !flags.has_workload() {
             return Err(no_configuration().into());
         }
         let Some(files) = files else {
-            return of_texts(Main { text: "", path: None }, &[], flags, environment);
+            return of_texts(Main { text: "", path: None }, &[], flags, environment, need);
         };
         let (main, fragments) = files.read()?;
-        of_texts(Main { text: &main.text, path: Some(&main.path) }, &fragments, flags, environment)
+        of_texts(Main { text: &main.text, path: Some(&main.path) }, &fragments, flags, environment, need)
     }
+}
+
+/// Whether a configuration has to have a workload.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum WorkloadNeed {
+    One,
+    None,
 }
 
 /// The text of the configuration file.
@@ -281,6 +311,7 @@ fn of_texts(
     fragments: &[ConfigText],
     flags: &Flags,
     variables: &Environment,
+    need: WorkloadNeed,
 ) -> Result<Reading, ConfigErrors> {
     let mut problems = Vec::new();
     let mut document = Document::parse(main.text, main.path, &mut problems);
@@ -292,7 +323,7 @@ fn of_texts(
         if let Err(errors) = flags.lay_over(&mut document.workloads) {
             problems.extend(errors.0);
         }
-        if document.workloads.is_empty() && problems.is_empty() {
+        if need == WorkloadNeed::One && document.workloads.is_empty() && problems.is_empty() {
             problems.push(no_workload(main.text, main.path));
         }
         let (config, written) = Config::of_layers(document, &flags.host, variables, &mut problems);

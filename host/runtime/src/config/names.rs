@@ -43,6 +43,11 @@ pub(super) fn workload(name: &str) -> Result<(), Wrong> {
     Ok(())
 }
 
+/// Whether it can be a workload's name.
+pub fn is_workload_name(name: &str) -> bool {
+    workload(name).is_ok()
+}
+
 /// Whether it can be a plugin's name: then `NAME.wasm` is a file in the plugin directory.
 pub fn is_plugin_name(name: &str) -> bool {
     plugin(name).is_ok()

@@ -1,5 +1,7 @@
 //! What the messages of one key have in common.
 
+use std::fmt;
+
 use super::error::Wrong;
 use super::units::quoted;
 
@@ -34,6 +36,25 @@ impl OrderKey {
                 if is_name { Ok(Self::Header(name.to_owned())) } else { Err(wrong("does not name a header")) }
             }
             _ => Err(wrong("is no key")),
+        }
+    }
+
+    /// Whether messages of this subject, which may have wildcards, can have it.
+    pub(super) fn may_be_in(&self, subject: &str) -> bool {
+        match self {
+            Self::Token(number) => subject.ends_with('>') || subject.split('.').count() >= *number,
+            Self::Subject | Self::Header(_) => true,
+        }
+    }
+}
+
+impl fmt::Display for OrderKey {
+    /// As something that a message has.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Subject => f.write_str("the subject"),
+            Self::Token(number) => write!(f, "token {number} of the subject"),
+            Self::Header(name) => write!(f, "the header {name}"),
         }
     }
 }

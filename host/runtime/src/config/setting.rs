@@ -44,6 +44,9 @@ impl Setting {
                 let path = Path::new(path.as_ref());
                 Ok(Self::File(directory.map_or_else(|| path.to_owned(), |directory| directory.join(path))))
             }
+            _ if ["env", "file"].iter().all(|name| table.iter().any(|(key, _)| key.get_ref() == name)) => {
+                wrong("this says both a variable and a file, and it can be one of them")
+            }
             _ => wrong("this says neither a variable nor a file"),
         }
     }

@@ -103,7 +103,7 @@ impl Workload {
     /// What a person should know, as far as the file says it.
     pub fn warnings(&self) -> Vec<String> {
         let reads = if self.queue.filter.is_empty() { &self.queue.subjects } else { &self.queue.filter };
-        self.grants.loop_over(reads).into_iter().collect()
+        self.grants.loops_over(&self.queue.stream, reads)
     }
 
     /// The plugins that it names: as what (`handler`, `policy`, `shadow`), by which name, and what they are pinned to.

@@ -1,19 +1,31 @@
 //! All workloads, and what must hold among them.
 
+use super::dead_letters::DeadLetters;
 use super::environment::Environment;
 use super::error::{At, ConfigError, SourcePosition};
 use super::fleet::FleetConfig;
+use super::journal::JournalConfig;
 use super::layer::Layer;
+use super::loops::reads;
 use super::names;
 use super::nats::Nats;
+use super::own_subjects::own_subject;
 use super::spread;
-use super::words::SignalSource;
+use super::words::{Manage, SignalSource};
 use super::workload::{Workload, WrittenWorkload};
+
+/// What of their host counts for workloads.
+pub(super) struct OfHost<'a> {
+    pub(super) nats: &'a Nats,
+    pub(super) dead_letters: &'a DeadLetters,
+    pub(super) journal: &'a JournalConfig,
+    pub(super) fleet: Option<&'a mut FleetConfig>,
+}
 
 /// Decides every value of every workload.
 pub(super) fn read(
     layers: Vec<(At<String>, Layer)>,
-    (nats, fleet): (&Nats, Option<&mut FleetConfig>),
+    host: OfHost<'_>,
     variables: &Environment,
     problems: &mut Vec<ConfigError>,
 ) -> Vec<Workload> {
@@ -21,16 +33,18 @@ pub(super) fn read(
         layers.into_iter().map(|(name, layer)| WrittenWorkload::read(name, layer, variables, problems)).collect();
     for written in &mut all {
         // Written out, it is the host's connection all the same.
-        written.workload.nats.take_if(|own| own == nats);
+        written.workload.nats.take_if(|own| own == host.nats);
     }
     consumers(&all, problems);
     plugin_kinds(&all, problems);
     subjects(&all, problems);
     streams(&all, problems);
+    own_streams(&all, &host, problems);
+    keys(&all, problems);
     problems.extend(all.iter().flat_map(WrittenWorkload::wrong_for_partitions));
     spread::collisions(&all, problems);
     spread::mappings(&all, problems);
-    if let Some(fleet) = fleet {
+    if let Some(fleet) = host.fleet {
         of_a_fleet(&mut all, problems);
         fleet.fingerprints = all.iter().map(WrittenWorkload::fingerprints).collect();
     }
@@ -120,5 +134,52 @@ fn streams(all: &[WrittenWorkload], problems: &mut Vec<ConfigError>) {
                 problems.push(here.error(problem, "a subject belongs to one stream; narrow one of them"));
             }
         }
+    }
+}
+
+/// A stream of a workload takes in nothing that the host is sent or keeps, or each message would make new ones.
+fn own_streams(all: &[WrittenWorkload], host: &OfHost<'_>, problems: &mut Vec<ConfigError>) {
+    for written in all {
+        let Workload { nats, queue, .. } = &written.workload;
+        let inbox = nats.as_ref().unwrap_or(host.nats).inbox();
+        let made = if queue.manage == Manage::Create { queue.subjects.as_slice() } else { &[] };
+        if let Some((subject, what)) = own_subject(made, inbox, None) {
+            let problem = format!("{subject:?} takes in {what}, so that each message would make new ones for ever");
+            let remedy = "give the stream subjects of its own, such as \"orders.>\"";
+            problems.push(written.place("subjects").error(problem, remedy));
+        }
+        let journal = host.journal.stream.as_ref().filter(|_| nats.is_none()).map(|stream| &stream.name);
+        let kept = [(Some(&host.dead_letters.stream), "dead letters"), (journal, "lines of the journal")];
+        if let Some((_, what)) = kept.into_iter().find(|(name, _)| *name == Some(&queue.stream)) {
+            let problem = format!(
+                "{:?} is where this host keeps {what}, so that each message would make new ones for ever",
+                queue.stream
+            );
+            problems.push(written.place("stream").error(problem, "read another stream"));
+        }
+    }
+}
+
+/// A key that is a token of the subject is in some of the subjects that are read.
+fn keys(all: &[WrittenWorkload], problems: &mut Vec<ConfigError>) {
+    for written in all {
+        let Workload { order, per_key, queue, .. } = &written.workload;
+        let order = order.as_ref().map(|order| ("order-key", &order.key));
+        let Some((path, key)) = order.or(per_key.as_ref().map(|of| ("per-key.key", &of.key))) else { continue };
+        let read = reads(&written.workload, all.iter().map(|other| &other.workload));
+        // Of the subject of its partitions more is wanted, and told.
+        let is_told = written.partitions.is_some() && queue.filter.is_empty() && !queue.subjects.is_empty();
+        if is_told || read.is_empty() || read.iter().any(|subject| key.may_be_in(subject)) {
+            continue;
+        }
+        let shown: Vec<String> = read.iter().map(|subject| format!("{subject:?}")).collect();
+        let most = read.iter().map(|subject| subject.split('.').count()).max().unwrap_or(1);
+        let problem = format!(
+            "no message has this token of its subject, for what is read is {}: each would have a key of its own and \
+             wait for no other",
+            shown.join(", ")
+        );
+        let remedy = format!("name a token that is there, such as \"subject:{most}\", or correct filter or subjects");
+        problems.push(written.place(path).error(problem, remedy));
     }
 }

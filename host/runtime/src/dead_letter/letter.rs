@@ -7,6 +7,7 @@ use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 
 use super::headers::{self, Headers};
+use crate::duration::has_rfc3339;
 
 /// A message of the stream of dead letters, whatever it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -119,6 +120,11 @@ pub fn workload(subject: &str) -> Option<&str> {
     subject.strip_prefix("tidegate.dead.").or_else(|| subject.strip_suffix(".dead"))
 }
 
+/// The time that a header says. A letter that is forged may say one that is none.
+fn published(ms: u64) -> Option<SystemTime> {
+    Some(SystemTime::UNIX_EPOCH + Duration::from_millis(ms)).filter(|time| has_rfc3339(*time))
+}
+
 impl Letter {
     /// Reads what a stored message says about itself. `None` if it is no dead letter.
     pub fn read(stored: &StoredMessage) -> Option<Self> {
@@ -141,7 +147,7 @@ impl Letter {
             time: stored.time,
             workload: workload(&stored.subject)?.to_owned(),
             subject: value(name::SUBJECT)?.to_owned(),
-            published: number(name::PUBLISHED).map(|ms| SystemTime::UNIX_EPOCH + Duration::from_millis(ms)),
+            published: number(name::PUBLISHED).and_then(published),
             attempts: number(name::ATTEMPTS).and_then(|attempts| u32::try_from(attempts).ok()),
             cause: value(name::CAUSE)?.to_owned(),
             reason: text(name::REASON),
@@ -241,6 +247,10 @@ pub(crate) mod tests {
         assert_eq!((letter.cause.as_str(), letter.first), ("of a newer host", ("ORDERS".to_owned(), 7)));
         assert_eq!(Letter::read(&stored(&all, "tidegate.dead.orders")).unwrap().workload, "orders");
         assert_eq!(Letter::read(&stored(&all, "orders.new")), None);
+        for (ms, published) in [("1769860800000", Some(1_769_860_800_000)), ("18446744073709551615", None)] {
+            let with = [&all[..], &[(name::PUBLISHED, ms)]].concat();
+            assert_eq!(Letter::read(&stored(&with, "orders.dead")).unwrap().published_ms(), published);
+        }
         for missing in 0..all.len() {
             let some: Vec<_> = all.iter().enumerate().filter(|(i, _)| *i != missing).map(|(_, pair)| *pair).collect();
             assert_eq!(Letter::read(&stored(&some, "orders.dead")), None);

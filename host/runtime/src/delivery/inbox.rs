@@ -92,6 +92,8 @@ pub(crate) struct Inbox<D> {
     ended: AtomicBool,
     batch: usize,
     max_bytes: usize,
+    /// The workload, as what is told of messages without a key.
+    workload: Arc<str>,
     attempts: Option<Arc<Attempts>>,
     /// `None` where no order is kept.
     order: Option<Box<Ordered<D>>>,
@@ -134,11 +136,18 @@ impl<D: Held> Inbox<D> {
             ended: AtomicBool::new(false),
             batch,
             max_bytes,
+            workload: Arc::from(""),
             attempts: None,
             order: None,
             per_key: None,
             starts: None,
         }
+    }
+
+    /// The same inbox of this workload.
+    #[must_use]
+    pub(crate) fn of_workload(self, workload: &str) -> Self {
+        Self { workload: workload.into(), ..self }
     }
 
     /// The same inbox with a memory of attempts, so that a message that is delivered again before it was tried uses up

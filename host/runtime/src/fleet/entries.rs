@@ -19,6 +19,9 @@ use crate::rollout::together::entries::{FleetRollout, HostGenerations, RolloutPl
 
 pub(crate) use super::limits::Shares;
 
+/// No number in an entry is as large: a plan a nanosecond would take three months to come to it.
+const COUNTABLE: u64 = 1 << 53;
+
 /// Who a host is.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub(crate) struct HostId {
@@ -91,6 +94,7 @@ pub(crate) struct Lease {
     /// The leader; nobody where the id is empty.
     pub(crate) holder: HostId,
     /// Which plan holds. No two plans of a lineage have the same number.
+    #[serde(deserialize_with = "countable")]
     pub(crate) epoch: u64,
     /// Workers that all hosts together are to run.
     pub(crate) desired: u32,
@@ -137,6 +141,7 @@ pub(crate) struct Fold {
     #[serde(serialize_with = "to_base64", deserialize_with = "from_base64")]
     pub(crate) state: Vec<u8>,
     /// Decisions that have been acted upon, ever: the place in the journal.
+    #[serde(deserialize_with = "countable")]
     pub(crate) decisions: u64,
 }
 
@@ -145,10 +150,13 @@ pub(crate) struct Fold {
 #[serde(rename_all = "kebab-case")]
 pub(crate) struct Watched {
     /// Messages that have arrived since the first leader began to watch.
+    #[serde(deserialize_with = "countable")]
     pub(crate) arrivals: u64,
     /// Milliseconds that leaders have watched.
+    #[serde(deserialize_with = "countable")]
     pub(crate) elapsed_ms: u64,
     /// The time that the policy was told last, in milliseconds since the Unix epoch.
+    #[serde(deserialize_with = "countable")]
     pub(crate) now_ms: u64,
 }
 
@@ -161,6 +169,7 @@ pub(crate) struct Plan {
     /// As in the lease.
     pub(crate) holder: HostId,
     /// As in the lease.
+    #[serde(deserialize_with = "countable")]
     pub(crate) epoch: u64,
     /// As in the lease.
     pub(crate) desired: u32,
@@ -269,6 +278,12 @@ pub(crate) fn read<'a, T: Deserialize<'a>>(key: &str, value: &'a [u8]) -> Result
     })
 }
 
+/// A number that somebody has counted to, so that one more is no overflow.
+fn countable<'de, D: Deserializer<'de>>(from: D) -> Result<u64, D::Error> {
+    let number = u64::deserialize(from)?;
+    if number < COUNTABLE { Ok(number) } else { Err(D::Error::custom(format!("nobody has counted to {number}"))) }
+}
+
 fn to_base64<S: Serializer>(bytes: &[u8], to: S) -> Result<S::Ok, S::Error> {
     to.serialize_str(&BASE64_STANDARD.encode(bytes))
 }
@@ -288,6 +303,9 @@ mod tests {
         assert_eq!((plan.epoch, plan.shares["h"]), (3, 2));
         let wrong = read::<Plan>("plan.orders", b"hello").unwrap_err();
         assert!(wrong.starts_with("plan.orders is not what a host writes there"), "{wrong}");
+        let lease = text(&Lease { epoch: u64::MAX, ..Lease::default() });
+        let wrong = read::<Lease>("leader.orders", &lease).unwrap_err();
+        assert!(wrong.contains("nobody has counted to 18446744073709551615"), "{wrong}");
     }
 
     #[test]

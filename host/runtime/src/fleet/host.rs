@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -89,6 +89,10 @@ pub(crate) struct Fleet {
     pub(super) news: Notify,
     /// What is watched may have to change.
     pub(super) rewatch: Notify,
+    /// The watch has to begin anew.
+    anew: Notify,
+    /// The highest revision that this host has written.
+    written: AtomicU64,
     /// How many plans were seen.
     pub(super) planned: watch::Sender<u64>,
     /// Whether the bucket was looked for.
@@ -133,6 +137,8 @@ impl Fleet {
             workplaces: Mutex::default(),
             news: Notify::new(),
             rewatch: Notify::new(),
+            anew: Notify::new(),
+            written: AtomicU64::new(0),
             planned: watch::Sender::new(0),
             looked: watch::Sender::new(false),
             problems: Mutex::default(),
@@ -232,9 +238,32 @@ impl Fleet {
                 entry.workloads = figures.workloads;
             }
         }
+        let before = self.written.load(Relaxed);
         let revision = answered(self.bucket.put(&host_key(&id), text(&entry).into(), None)).await?;
         telling.figures.lives(revision);
+        // Revisions only grow in one bucket.
+        if before >= revision {
+            self.written.store(0, Relaxed);
+            self.went_back();
+        }
+        self.wrote(revision);
         told
+    }
+
+    /// This host has written with this revision.
+    pub(super) fn wrote(&self, revision: u64) {
+        self.written.fetch_max(revision, Relaxed);
+    }
+
+    /// The bucket was made anew, or has an earlier state.
+    fn went_back(&self) {
+        tracing::warn!(
+            bucket = self.name,
+            "the fleet's bucket was made anew, or has an earlier state: the fleet goes on from what its hosts know"
+        );
+        self.view.lock().went_back();
+        self.anew.notify_one();
+        self.workplaces.lock().values().for_each(|of| of.changed.notify_one());
     }
 
     async fn tell_figures(&self, id: &str, figures: &Figures, written: &mut Written) -> Result<(), KvError> {
@@ -319,6 +348,7 @@ impl Fleet {
                     Ok(None) => return Some("the watch has ended".to_owned()),
                     Err(_) => return Some(format!("the watch has brought nothing for {SILENT:?}")),
                 },
+                () = self.anew.notified() => return None,
                 () = self.rewatch.notified() => if self.watching() != *watching {
                     return None;
                 },
@@ -344,6 +374,8 @@ impl Fleet {
             Ok(News::Asked(workload)) => self.wake(&workload, false),
             Ok(News::Woken(workloads)) => workloads.iter().for_each(|workload| self.wake(workload, true)),
             Err(problem) => {
+                // Who leads writes the plan over it.
+                key.strip_prefix("plan.").into_iter().for_each(|workload| self.wake(workload, false));
                 if *self.unreadable.lock() != problem {
                     tracing::error!(bucket = self.name, "{problem}");
                     *self.unreadable.lock() = problem;

@@ -310,12 +310,17 @@ impl Member {
                 None => false,
             },
             Next::WriteLease(lease, expected) => self.write(*lease, expected).await == Commit::Done,
-            Next::ReadPlan => match self.get::<Plan>(&plan_key(&self.workload)).await {
-                Some((revision, plan)) => {
-                    self.seat.found_plan(revision, plan.as_ref());
+            Next::ReadPlan => match answered(self.fleet.bucket.get(&plan_key(&self.workload))).await {
+                Ok(entry) => {
+                    // What cannot be read is nobody's plan, and is written over.
+                    let plan = entry.value.and_then(|value| read::<Plan>(&plan_key(&self.workload), &value).ok());
+                    self.seat.found_plan(entry.revision, plan.as_ref());
                     true
                 }
-                None => false,
+                Err(error) => {
+                    self.problem = Some(error.to_string());
+                    false
+                }
             },
             Next::WritePlan(plan, expected) => {
                 let came = self.put(&plan_key(&self.workload), text(&*plan), expected).await;
@@ -427,7 +432,10 @@ impl Member {
 
     async fn put(&mut self, key: &str, value: Vec<u8>, expected: u64) -> Written {
         match answered(self.fleet.bucket.put(key, value.into(), Some(expected))).await {
-            Ok(revision) => Written::Stored(revision),
+            Ok(revision) => {
+                self.fleet.wrote(revision);
+                Written::Stored(revision)
+            }
             Err(KvError::Conflict(_)) => Written::Conflict,
             Err(error) => {
                 self.problem = Some(error.to_string());

@@ -97,6 +97,16 @@ enum Stand {
     Leading { lease: Lease, revision: u64 },
 }
 
+/// What a lease of another host has said.
+#[derive(Debug)]
+struct Found {
+    holder: HostId,
+    lineage: String,
+    epoch: u64,
+    /// The revision that the plan had then.
+    plan: u64,
+}
+
 /// One host's part in who leads one workload.
 #[derive(Debug)]
 pub(crate) struct Seat {
@@ -109,19 +119,33 @@ pub(crate) struct Seat {
     plan: Option<(u64, Option<u64>)>,
     /// Whether the plan must be read before the next try to write it.
     stale_plan: bool,
-    /// Another host that has the lease though the plan does not say so, and the lease's row and epoch.
-    found: Option<(HostId, String, u64)>,
+    /// Another host that has the lease though the plan does not say so.
+    found: Option<Found>,
     /// How many rows of leases this host has begun, for their names.
     begun: u64,
     /// How often it has begun to lead.
     term: u64,
+    /// How often the bucket had gone back when that was looked at last, and whether this host has not led since.
+    returns: u64,
+    returned: bool,
 }
 
 impl Seat {
     /// Of a host that follows.
     pub(crate) fn new(workload: &str) -> Self {
         let (stand, workload) = (Stand::Following, workload.to_owned());
-        Self { workload, stand, held: None, plan: None, stale_plan: false, found: None, begun: 0, term: 0 }
+        Self {
+            workload,
+            stand,
+            held: None,
+            plan: None,
+            stale_plan: false,
+            found: None,
+            begun: 0,
+            term: 0,
+            returns: 0,
+            returned: false,
+        }
     }
 
     /// The host that leads as far as is known, which has to be watched.
@@ -130,8 +154,11 @@ impl Seat {
             return Some(&lease.holder);
         }
         let plan = view.plan(&self.workload);
-        let is_told = |row: &String, epoch: u64| plan.is_some_and(|of| of.lineage == *row && of.epoch >= epoch);
-        let found = self.found.as_ref().filter(|(_, row, epoch)| !is_told(row, *epoch)).map(|(holder, ..)| holder);
+        // Only a plan that came since then says more: the one before may be of a host that has lost the lease.
+        let is_new = |of: &Found| view.plan_revision(&self.workload) != of.plan;
+        let is_told =
+            |of: &Found| plan.is_some_and(|plan| plan.lineage == of.lineage && plan.epoch >= of.epoch) && is_new(of);
+        let found = self.found.as_ref().filter(|of| !is_told(of)).map(|of| &of.holder);
         found.or(plan.map(|plan| &plan.holder).filter(|holder| !holder.id.is_empty()))
     }
 
@@ -150,6 +177,7 @@ impl Seat {
 
     /// What to do next. `willing` is whether this host could lead.
     pub(crate) fn next(&mut self, view: &View, willing: bool) -> Next {
+        self.notice_return(view);
         self.step_down(view);
         match &self.stand {
             Stand::Following if willing && self.is_vacant(view) => Next::Read,
@@ -158,10 +186,24 @@ impl Seat {
             Stand::Writing { lease, expected } => Next::WriteLease(Box::new(lease.clone()), *expected),
             Stand::Leading { .. } if self.stale_plan => Next::ReadPlan,
             Stand::Leading { lease, .. } => match self.plan.unwrap_or((view.plan_revision(&self.workload), None)) {
+                (known, _) if view.spoiled(&self.workload) > known => {
+                    Next::WritePlan(Box::new(lease.plan()), view.spoiled(&self.workload))
+                }
                 (_, Some(epoch)) if epoch == lease.epoch && view.sees_all() => Next::Lead,
                 (_, Some(epoch)) if epoch == lease.epoch => Next::Wait,
                 (known, _) => Next::WritePlan(Box::new(lease.plan()), known),
             },
+        }
+    }
+
+    /// In a bucket that went back no revision counts that was known. Whoever led looks at what is there.
+    fn notice_return(&mut self, view: &View) {
+        if std::mem::replace(&mut self.returns, view.returns()) == view.returns() {
+            return;
+        }
+        (self.found, self.plan, self.stale_plan, self.returned) = (None, None, false, true);
+        if !matches!(self.stand, Stand::Following) {
+            self.stand = Stand::Unsure;
         }
     }
 
@@ -172,7 +214,9 @@ impl Seat {
         // Of another row: only one that came after this host's own plan says anything.
         let written = self.plan.filter(|(_, own)| own.is_some()).map_or(u64::MAX, |(revision, _)| revision);
         let other = |plan: &Plan| plan.lineage != lease.lineage && view.plan_revision(&self.workload) > written;
-        if view.plan(&self.workload).is_some_and(|plan| plan.holder != *view.me() && (later(plan) || other(plan))) {
+        // What is known of before the bucket went back has no revision, and ends nothing.
+        let plan = view.plan(&self.workload).filter(|_| view.plan_revision(&self.workload) > 0);
+        if plan.is_some_and(|plan| plan.holder != *view.me() && (later(plan) || other(plan))) {
             self.stand = Stand::Unsure;
         }
     }
@@ -200,12 +244,16 @@ impl Seat {
         self.found = None;
         self.stand = match lease {
             None => Stand::Writing { lease: self.first(view), expected: revision },
+            // The bucket has an earlier state, or what wrote the plan was no leader.
+            Some(lease) if is_free(&lease, revision, view) && self.is_behind(&lease, view) => {
+                Stand::Writing { lease: self.another_row(lease, view), expected: revision }
+            }
             Some(lease) if lease.holder == *me => self.lead(lease, revision),
             Some(lease) if is_free(&lease, revision, view) => {
                 Stand::Writing { lease: taken(lease, me.clone()), expected: revision }
             }
             Some(Lease { holder, lineage, epoch, .. }) => {
-                self.found = Some((holder, lineage, epoch));
+                self.found = Some(Found { holder, lineage, epoch, plan: view.plan_revision(&self.workload) });
                 Stand::Following
             }
         };
@@ -214,7 +262,7 @@ impl Seat {
     fn lead(&mut self, lease: Lease, revision: u64) -> Stand {
         self.held = Some(lease.clone());
         self.term += 1;
-        (self.plan, self.stale_plan) = (None, false);
+        (self.plan, self.stale_plan, self.returned) = (None, false, false);
         Stand::Leading { lease, revision }
     }
 
@@ -240,6 +288,23 @@ impl Seat {
             rollout,
             told,
         }
+    }
+
+    /// Whether a later plan of the same row may have been acted upon already.
+    fn is_behind(&self, lease: &Lease, view: &View) -> bool {
+        if self.returned {
+            return true;
+        }
+        let held = self.held.as_ref().is_some_and(|held| is_later(held, lease));
+        held || view.saw_later(&self.workload, &lease.lineage, lease.epoch)
+    }
+
+    /// The lease of a row of its own, which goes on from this one, or from what this host knows to be later.
+    fn another_row(&mut self, lease: Lease, view: &View) -> Lease {
+        self.begun += 1;
+        let known = self.held.take().filter(|held| is_later(held, &lease)).unwrap_or(lease);
+        let (me, lineage) = (view.me(), format!("{}-{}", view.me().boot, self.begun));
+        Lease { lineage, epoch: 1, holder: me.clone(), parks: me.id.clone(), limit: None, ..known }
     }
 
     /// A lease was written.
@@ -350,6 +415,12 @@ impl Seat {
 /// The lease with another holder, and a plan of its own. The host that kept a pull parked may be the one that is gone.
 fn taken(lease: Lease, holder: HostId) -> Lease {
     Lease { parks: holder.id.clone(), holder, epoch: lease.epoch + 1, ..lease }
+}
+
+/// Whether a lease of the same row was written later: where the plan stays, decisions are counted, or only the time.
+fn is_later(held: &Lease, lease: &Lease) -> bool {
+    let place = |of: &Lease| (of.epoch, of.fold.as_ref().map_or(0, |fold| fold.decisions), of.watched.elapsed_ms);
+    held.lineage == lease.lineage && place(held) > place(lease)
 }
 
 /// Whether a lease can be taken over: nobody has it, or whoever has it is silent, or was this host before it was

@@ -24,6 +24,9 @@ pub(crate) const GONE: usize = 10;
 /// Hosts of versions before this one write an entry where those of this one write so many.
 const SLOWER: usize = 2;
 
+/// Own entries after which another process that had this host's id, and is silent since, counts no more.
+const DOUBLED: usize = 6;
+
 /// How many own entries are remembered. After so many without a sign of a host, what it has left is removed.
 const REMEMBERED: usize = 32;
 
@@ -79,14 +82,21 @@ pub(crate) struct View {
     figures: BTreeMap<String, (u64, Figures)>,
     /// Hosts that have left, and when: what says so stays in the bucket until it is removed.
     left: BTreeMap<String, u64>,
+    /// The last plans, with their revisions; 0 for one of before the bucket went back.
     plans: BTreeMap<String, (u64, Plan)>,
+    /// The revision of what stands in place of a plan and is none.
+    spoiled: BTreeMap<String, u64>,
+    /// The row and the epoch of the last plan that was seen before the bucket went back.
+    before: BTreeMap<String, (String, u64)>,
+    /// How often the bucket went back.
+    returns: u64,
     settings: BTreeMap<String, Settings>,
     /// The workers that people have set, with the revision.
     set: BTreeMap<String, (u64, SetWorkers)>,
     /// What people have decided about trials of new generations.
     verdicts: BTreeMap<String, Verdict>,
-    /// Whether another process writes this host's entry.
-    doubled: bool,
+    /// The revision of the last entry that another process wrote for this host.
+    other: Option<u64>,
 }
 
 impl View {
@@ -100,10 +110,13 @@ impl View {
             figures: BTreeMap::new(),
             left: BTreeMap::new(),
             plans: BTreeMap::new(),
+            spoiled: BTreeMap::new(),
+            before: BTreeMap::new(),
+            returns: 0,
             settings: BTreeMap::new(),
             set: BTreeMap::new(),
             verdicts: BTreeMap::new(),
-            doubled: false,
+            other: None,
         }
     }
 
@@ -117,6 +130,32 @@ impl View {
         self.left.clear();
         self.set.clear();
         self.verdicts.clear();
+        self.spoiled.clear();
+        self.other = None;
+    }
+
+    /// The bucket was made anew, or has an earlier state: what this host has just written has no higher revision than
+    /// what it wrote before. The last plans hold until there are others, whatever the numbers of those are, and nobody
+    /// goes on with the numbers that were used already.
+    pub(crate) fn went_back(&mut self) {
+        self.returns += 1;
+        for (workload, (revision, plan)) in &mut self.plans {
+            *revision = 0;
+            self.before.insert(workload.clone(), (plan.lineage.clone(), plan.epoch));
+        }
+        self.begin(self.watching.clone());
+    }
+
+    /// How often the bucket went back.
+    pub(crate) fn returns(&self) -> u64 {
+        self.returns
+    }
+
+    /// Whether a later plan of a row was seen than this one.
+    pub(crate) fn saw_later(&self, workload: &str, lineage: &str, epoch: u64) -> bool {
+        let plan = self.plan(workload).map(|plan| (plan.lineage.as_str(), plan.epoch));
+        let before = self.before.get(workload).map(|(lineage, epoch)| (lineage.as_str(), *epoch));
+        [plan, before].into_iter().flatten().any(|(of, last)| of == lineage && last > epoch)
     }
 
     /// The watch has brought a change: a key's new value, or that it is deleted. The error says what is wrong with it.
@@ -133,7 +172,13 @@ impl View {
                 self.figures.remove(id);
                 Ok(News::None)
             }
-            (Some(("plan", workload)), Some(value)) => Ok(self.saw_plan(workload, revision, read(key, value)?)),
+            (Some(("plan", workload)), Some(value)) => match read(key, value) {
+                Ok(plan) => Ok(self.saw_plan(workload, revision, plan)),
+                Err(problem) => {
+                    self.spoiled.insert(workload.to_owned(), revision);
+                    Err(problem)
+                }
+            },
             (Some(("settings", workload)), Some(value)) => {
                 self.settings.insert(workload.to_owned(), read(key, value)?);
                 Ok(News::None)
@@ -155,7 +200,9 @@ impl View {
         if id == self.me.id {
             let mine = entry.boot == self.me.boot;
             // An entry before the first own one is that of the process before.
-            self.doubled = !mine && (self.doubled || !self.own.is_empty());
+            if !mine && !self.own.is_empty() {
+                self.other = Some(revision);
+            }
             if mine {
                 self.own.push_back(revision);
                 self.own.drain(..self.own.len().saturating_sub(REMEMBERED));
@@ -175,7 +222,7 @@ impl View {
 
     /// A replica that lags may bring a plan that is older than one that was seen: it is not acted upon again.
     fn saw_plan(&mut self, workload: &str, revision: u64, plan: Plan) -> News {
-        let is_old = |(_, known): &(u64, Plan)| known.lineage == plan.lineage && known.epoch > plan.epoch;
+        let is_old = |(at, known): &(u64, Plan)| *at > 0 && known.lineage == plan.lineage && known.epoch > plan.epoch;
         if self.plans.get(workload).is_some_and(is_old) {
             return News::None;
         }
@@ -191,7 +238,7 @@ impl View {
 
     /// Whether another process has this host's id.
     pub(crate) fn is_doubled(&self) -> bool {
-        self.doubled
+        self.other.is_some_and(|revision| self.entries_since(revision) < DOUBLED)
     }
 
     /// Whether the watch has brought all that was there when it was begun.
@@ -212,6 +259,11 @@ impl View {
     /// The revision of the plan of a workload; 0 if there is none.
     pub(crate) fn plan_revision(&self, workload: &str) -> u64 {
         self.plans.get(workload).map_or(0, |(revision, _)| *revision)
+    }
+
+    /// The revision of what stands in place of the plan and is none; 0 if nothing does.
+    pub(crate) fn spoiled(&self, workload: &str) -> u64 {
+        self.spoiled.get(workload).copied().unwrap_or(0)
     }
 
     /// How many workers of a workload this host is to run, by the last plan; `None` if it has never seen one.

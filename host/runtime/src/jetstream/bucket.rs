@@ -11,6 +11,10 @@ use crate::ports::KvError;
 pub(super) const OPERATION: &str = "KV-Operation";
 const MARKER: &str = "Nats-Marker-Reason";
 
+/// JetStream's "invalid operation on sealed stream", and what is told of a bucket that gives it.
+const SEALED_STREAM: u64 = 10109;
+const SEALED: &str = "is sealed, and takes no writes; name another";
+
 /// How many messages of a key a bucket keeps, by the bucket's name.
 pub(super) type Histories = HashMap<String, i64>;
 
@@ -44,7 +48,7 @@ impl BucketConfig {
             let edit = format!("nats stream edit {} --ack", stream(bucket));
             return Some(format!("it acknowledges no write (no_ack), so none could be known to be kept; `{edit}`"));
         }
-        self.sealed.then(|| "it is sealed, and takes no writes; name another".to_owned())
+        self.sealed.then(|| format!("it {SEALED}"))
     }
 }
 
@@ -61,6 +65,13 @@ pub(super) fn gone(bucket: &str) -> KvError {
         "there is no bucket {bucket}, which grants.kv names; make it again (`nats kv add {bucket}`), or restart the \
          host if manage is \"create\""
     ))
+}
+
+/// What is told of a bucket that was sealed since it was found, if this is its answer to what would change it.
+pub(super) fn sealed(bucket: &str, answer: &[u8]) -> Option<KvError> {
+    let answer: Value = serde_json::from_slice(answer).ok()?;
+    let code = answer.pointer("/error/err_code").and_then(Value::as_u64);
+    (code == Some(SEALED_STREAM)).then(|| KvError::Unavailable(format!("the bucket {bucket} {SEALED}")))
 }
 
 /// Whether a message with these headers says that its key is deleted.

@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use super::binding::WorkloadBinding;
 use super::bucket::Histories;
-use super::consumer_watch::{Follow, FoundAtSetup};
+use super::consumer_watch::{Follow, FoundAtSetup, OwnPlaces};
 use super::guest_requests::GuestRequests;
 use super::header_watch::HeaderWatch;
 use super::key_value::Buckets;
@@ -41,17 +41,19 @@ pub struct BoundConsumer {
 }
 
 impl BoundConsumer {
-    /// Finds or makes the stream and the consumer of a workload and the stream of dead letters.
+    /// Finds or makes the stream and the consumer of a workload and the stream of dead letters. `journal` is the stream
+    /// of the journal, if there is one in the workload's account.
     ///
     /// # Errors
     /// [`SetupError`], each case with what to do.
     pub async fn new(
         client: &Client,
         workload: &Workload,
-        dead_letters: &DeadLetters,
+        (dead_letters, journal): (&DeadLetters, Option<&str>),
         host: &str,
     ) -> Result<Self, SetupError> {
-        let setup = WorkloadSetup { client, workload, queue: &workload.queue };
+        let letters = &dead_letters.stream;
+        let setup = WorkloadSetup { client, workload, queue: &workload.queue, letters, journal };
         let concerns = |denial: &Denial| setup.concerns(denial, &dead_letters.stream);
         // Boxed: the future is large, and runs once.
         let bound = Box::pin(Self::bind(&setup, dead_letters, host));
@@ -83,6 +85,7 @@ impl BoundConsumer {
         let watch = watch_consumer.as_ref().map(|(consumer, _)| consumer.as_str());
         let consumers: Vec<&str> = watch.into_iter().chain([workload.queue.consumer.as_str()]).collect();
         client.probe_consumers(&workload.queue.stream, &consumers).await;
+        let own = OwnPlaces::of(setup.reserved());
         let binding = WorkloadBinding {
             client: client.clone(),
             publisher: Publisher::new(client.clone()),
@@ -102,7 +105,7 @@ impl BoundConsumer {
             consumer: workload.queue.consumer.clone(),
             expires: workload.pull.expires,
             effective: Effective::new(&verdict.settings),
-            found: FoundAtSetup { workload: workload.clone(), consumer: state, stream, verdict },
+            found: FoundAtSetup { workload: workload.clone(), own, consumer: state, stream, verdict },
             watch_consumer,
             histories,
             buckets: Arc::default(),
@@ -187,8 +190,7 @@ impl BoundConsumer {
             }
         };
         let arrivals = watch.as_ref().map(HeaderWatch::arrivals);
-        let inbox = self.binding.client.inbox().to_owned();
-        let follow = Follow::new(self.found.clone(), inbox, self.effective.clone());
+        let follow = Follow::new(self.found.clone(), self.effective.clone());
         Ok((Signals::new(self.binding.clone(), self.consumer.clone(), follow, arrivals), watch))
     }
 }

@@ -16,10 +16,29 @@ const AHEAD: u32 = 2;
 /// How long an edit of an idle consumer may go unseen.
 const LONGEST: Duration = Duration::from_secs(5);
 
+/// What [`Reserved`] says, for as long as the workload runs.
+#[derive(Debug, Clone)]
+pub(super) struct OwnPlaces {
+    inbox: String,
+    letters: String,
+    journal: Option<String>,
+}
+
+impl OwnPlaces {
+    pub(super) fn of(Reserved { inbox, letters, journal }: Reserved<'_>) -> Self {
+        Self { inbox: inbox.to_owned(), letters: letters.to_owned(), journal: journal.map(str::to_owned) }
+    }
+
+    fn reserved(&self) -> Reserved<'_> {
+        Reserved { inbox: &self.inbox, letters: &self.letters, journal: self.journal.as_deref() }
+    }
+}
+
 /// Stream, consumer and verdict as they were when the workload was set up.
 #[derive(Debug, Clone)]
 pub(super) struct FoundAtSetup {
     pub(super) workload: Workload,
+    pub(super) own: OwnPlaces,
     pub(super) consumer: ConsumerState,
     pub(super) stream: StreamState,
     pub(super) verdict: ConsumerVerdict,
@@ -29,7 +48,7 @@ pub(super) struct FoundAtSetup {
 #[derive(Debug)]
 pub(super) struct Follow {
     workload: Workload,
-    inbox: String,
+    own: OwnPlaces,
     effective: Arc<Effective>,
     seen: (ConsumerConfig, bool, StreamConfig),
     flow: ConsumerFlow,
@@ -41,13 +60,13 @@ pub(super) struct Follow {
 
 impl Follow {
     /// Starts with what was found when the workload was set up.
-    pub(super) fn new(found: FoundAtSetup, inbox: String, effective: Arc<Effective>) -> Self {
-        let FoundAtSetup { workload, consumer, stream, verdict } = found;
+    pub(super) fn new(found: FoundAtSetup, effective: Arc<Effective>) -> Self {
+        let FoundAtSetup { workload, own, consumer, stream, verdict } = found;
         let flow = verdict.flow(&workload.queue.stream, &workload.queue.consumer);
         effective.flows(flow.clone());
         let seen = (consumer.config, consumer.paused, stream.config);
         let warned = verdict.warnings.into_iter().collect();
-        Self { workload, inbox, effective, seen, flow, warned, delivered: None, ahead: 0 }
+        Self { workload, own, effective, seen, flow, warned, delivered: None, ahead: 0 }
     }
 
     /// Judges changed settings, lets them take effect, and logs them.
@@ -91,7 +110,7 @@ impl Follow {
 
     fn judge(&mut self, consumer: &ConsumerState, stream: &StreamState) {
         let (name, queue) = (&self.workload.name, &self.workload.queue);
-        let verdict = judge(consumer, &stream.config, &self.workload, Reserved { inbox: &self.inbox });
+        let verdict = judge(consumer, &stream.config, &self.workload, self.own.reserved());
         let ack_wait = verdict.settings.ack_wait;
         tracing::info!(
             workload = name,
@@ -134,9 +153,10 @@ mod tests {
         let workload = Config::from_toml(text).unwrap().workloads.remove(0);
         let effective = Effective::with_ack_wait(Duration::from_secs(30));
         let (consumer, stream) = (consumer(), stream(0));
-        let verdict = judge(&consumer, &stream.config, &workload, Reserved { inbox: "_INBOX" });
-        let found = FoundAtSetup { workload, consumer, stream, verdict };
-        (Follow::new(found, "_INBOX".to_owned(), effective.clone()), effective)
+        let own = Reserved { inbox: "_INBOX", letters: "TIDEGATE_DEAD", journal: None };
+        let verdict = judge(&consumer, &stream.config, &workload, own);
+        let found = FoundAtSetup { workload, own: OwnPlaces::of(own), consumer, stream, verdict };
+        (Follow::new(found, effective.clone()), effective)
     }
 
     fn consumer() -> ConsumerState {

@@ -12,7 +12,7 @@ use tokio::time::timeout;
 
 use super::Client;
 use super::create_errors::{Creation, remedy};
-use super::settings::{Reserved, SettingsRefusal, StreamConfig, reserved};
+use super::settings::{SettingsRefusal, StreamConfig, reserved};
 use super::stream_scan::Scan;
 use crate::backoff::Backoff;
 use crate::config::JournalStream;
@@ -110,7 +110,7 @@ fn fits(client: &Client, config: &StreamConfig) -> Result<(), String> {
     if config.no_ack {
         return Err("it acknowledges no publication (no_ack), so no line could be known to be kept".to_owned());
     }
-    match reserved(config, Some(SUBJECTS), Reserved { inbox: client.inbox() }) {
+    match reserved(config, Some(SUBJECTS), client.inbox()) {
         Some(SettingsRefusal { problem, remedy }) => Err(format!("{problem}. {remedy}")),
         None => Ok(()),
     }

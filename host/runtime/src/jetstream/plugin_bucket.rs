@@ -2,22 +2,23 @@
 
 use std::collections::HashMap;
 use std::fmt::Display;
-use std::io::ErrorKind;
 use std::time::Duration;
 
+use async_nats::HeaderMap;
 use async_nats::jetstream::Message;
 use async_nats::jetstream::consumer::DeliverPolicy;
 use async_nats::jetstream::consumer::push::OrderedConfig;
 use async_nats::jetstream::context::ObjectStoreErrorKind;
-use async_nats::jetstream::object_store::{Config, GetErrorKind, ObjectInfo, ObjectMetadata, ObjectStore};
+use async_nats::jetstream::object_store::{Config, InfoErrorKind, ObjectInfo, ObjectLink, ObjectMetadata, ObjectStore};
 use data_encoding::{BASE64URL, HEXLOWER};
 use futures_util::{StreamExt, TryStreamExt, stream};
-use tokio::io::AsyncReadExt;
+use serde_json::json;
 use tokio::time::timeout;
 
 use super::Client;
 use crate::permissions::{Denial, Verb};
 use crate::ports::{ObjectContent, ObjectEvent, ObjectEvents, ObjectFuture, PluginObject, PluginObjects};
+use crate::text::plain;
 
 /// The name of the signature in an object's metadata.
 const SIGNATURE: &str = "tidegate-signature";
@@ -25,6 +26,10 @@ const SIGNATURE: &str = "tidegate-signature";
 const NEXT_BYTES: Duration = Duration::from_secs(10);
 /// Bytes that are set aside for an object before any came, however many it says it has.
 const AT_FIRST: u64 = 1 << 20;
+/// What the client library says of a description that it cannot read, before the cause.
+const UNDECODED: &str = "failed to decode info payload: ";
+/// Bytes of a text from the bucket that are told.
+const TOLD: usize = 200;
 
 /// A bucket of plugins.
 pub struct PluginBucket {
@@ -43,6 +48,8 @@ pub struct StoredPlugin {
     pub digest: Option<String>,
     /// Its signature, as `tidegate plugin sign` writes it.
     pub signature: Option<String>,
+    /// Why nothing can be read of it, whatever the server does: it is a link, or is not described.
+    pub problem: Option<String>,
 }
 
 impl PluginBucket {
@@ -54,6 +61,15 @@ impl PluginBucket {
     /// The stream that the bucket is.
     fn stream(&self) -> String {
         format!("OBJ_{}", self.name)
+    }
+
+    /// What the subjects of descriptions begin with.
+    fn descriptions(&self) -> String {
+        format!("$O.{}.M.", self.name)
+    }
+
+    fn chunk_subject(&self, object: &ObjectInfo) -> String {
+        format!("$O.{}.C.{}", self.name, object.nuid)
     }
 
     fn failed(&self, what: &str, error: &dyn Display) -> String {
@@ -88,7 +104,7 @@ impl PluginBucket {
         let config = OrderedConfig {
             deliver_subject: self.client.nats.new_inbox(),
             description: Some("tidegate: the plugins of a host".to_owned()),
-            filter_subjects: vec![format!("$O.{}.M.>", self.name)],
+            filter_subjects: vec![format!("{}>", self.descriptions())],
             deliver_policy: DeliverPolicy::LastPerSubject,
             ..OrderedConfig::default()
         };
@@ -98,9 +114,10 @@ impl PluginBucket {
         // Of an empty bucket nothing comes that could say that it was all.
         let is_empty = consumer.cached_info().num_pending == 0;
         let messages = consumer.messages().await.map_err(|error| failed(&error))?;
-        let changes = messages.flat_map(|message| {
+        let prefix = self.descriptions();
+        let changes = messages.flat_map(move |message| {
             stream::iter(match message {
-                Ok(message) => events_of(&message),
+                Ok(message) => events_of(&message, &prefix),
                 Err(error) => vec![Err(format!("the watch has ended: {error}; it is tried again"))],
             })
         });
@@ -108,49 +125,75 @@ impl PluginBucket {
         Ok(stream::iter(first).chain(changes).boxed())
     }
 
+    /// How an object is described now, or why nothing can be read by that; `None` if there is none.
+    async fn description(&self, store: &ObjectStore, name: &str) -> Result<Option<Result<ObjectInfo, String>>, String> {
+        match self.unless_denied("DIRECT.GET", store.info(name)).await? {
+            Ok(object) if object.deleted => Ok(None),
+            Ok(object) => Ok(Some(usable(object))),
+            Err(error) if error.kind() == InfoErrorKind::NotFound => Ok(None),
+            Err(error) => match error.to_string().split_once(UNDECODED) {
+                Some((_, why)) => Ok(Some(Err(undescribed(why)))),
+                None => Err(self.failed("it cannot be read", &error)),
+            },
+        }
+    }
+
     async fn content(&self, name: &str, most: u64) -> Result<Option<(PluginObject, ObjectContent)>, String> {
         let store = self.store().await?;
-        let got = self.unless_denied("DIRECT.GET", store.get(name)).await?;
-        let object = match got {
+        let Some(description) = self.description(&store, name).await? else { return Ok(None) };
+        let object = match description {
             Ok(object) => object,
-            Err(error) if error.kind() == GetErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(self.failed("it cannot be read", &error)),
+            Err(why) => return Ok(Some((unusable(name.to_owned(), 0, why.clone()), Err(why)))),
         };
-        let described = described(object.info().clone(), 0);
-        let said = described.bytes;
-        if said > most {
+        let described = described(name.to_owned(), object.clone(), 0);
+        if described.bytes > most {
             return Ok(Some((described, Ok(Vec::new()))));
         }
         // Chunks that are not there would be waited for, and each time again.
-        if let Some(missing) = self.missing(object.info()).await? {
+        if let Some(missing) = self.missing(&object).await? {
             return Ok(Some((described, Err(missing))));
         }
+        let bytes = self.chunks(&object, most.saturating_add(1)).await?;
+        Ok(Some((described, Ok(bytes))))
+    }
+
+    /// The chunks of an object by its description, whatever is described in its place meanwhile: `enough` bytes at
+    /// most. The library's `get` would read the description again, and follow it where it is a link by then.
+    async fn chunks(&self, object: &ObjectInfo, enough: u64) -> Result<Vec<u8>, String> {
+        let said = u64::try_from(object.size).unwrap_or(u64::MAX);
         let mut bytes = Vec::with_capacity(usize::try_from(said.min(AT_FIRST)).unwrap_or_default());
-        let mut content = object.take(most.saturating_add(1));
-        loop {
-            match timeout(NEXT_BYTES, content.read_buf(&mut bytes)).await {
-                Ok(Ok(0)) => return Ok(Some((described, Ok(bytes)))),
-                Ok(Ok(_)) => {}
-                // It has another digest than its description says, as who reads this finds out too.
-                Ok(Err(error)) if error.kind() == ErrorKind::InvalidData => return Ok(Some((described, Ok(bytes)))),
-                Ok(Err(error)) => return Err(self.failed("it cannot be read to its end", &error)),
-                Err(_) => {
-                    let (come, limit) = (bytes.len(), NEXT_BYTES.as_secs());
-                    return Err(format!(
-                        "of its {said} bytes {come} came, and no more for {limit} s; it is tried again"
-                    ));
-                }
+        if object.chunks == 0 {
+            return Ok(bytes);
+        }
+        let enough = usize::try_from(enough).unwrap_or(usize::MAX);
+        let config = OrderedConfig {
+            deliver_subject: self.client.nats.new_inbox(),
+            filter_subject: self.chunk_subject(object),
+            ..OrderedConfig::default()
+        };
+        let failed = |error: &dyn Display| self.failed("it cannot be read to its end", error);
+        let made = self.client.context.create_consumer_on_stream(config, self.stream());
+        let consumer = self.unless_denied("CONSUMER.CREATE", made).await?.map_err(|error| failed(&error))?;
+        let mut chunks = consumer.messages().await.map_err(|error| failed(&error))?;
+        for _ in 0..object.chunks {
+            let Ok(Some(chunk)) = timeout(NEXT_BYTES, chunks.next()).await else {
+                let (come, limit) = (bytes.len(), NEXT_BYTES.as_secs());
+                return Err(format!("of its {said} bytes {come} came, and no more for {limit} s; it is tried again"));
+            };
+            let chunk = chunk.map_err(|error| failed(&error))?;
+            let room = enough.saturating_sub(bytes.len());
+            bytes.extend_from_slice(chunk.payload.get(..room).unwrap_or(&chunk.payload));
+            let is_last = chunk.info().map_err(|error| failed(&error))?.pending == 0;
+            if is_last || bytes.len() >= enough {
+                break;
             }
         }
+        Ok(bytes)
     }
 
     /// What is wrong where the bucket does not have all chunks of an object. A description comes after its chunks.
     async fn missing(&self, object: &ObjectInfo) -> Result<Option<String>, String> {
-        if object.bucket != self.name {
-            // It is a link, and what it leads to has its chunks elsewhere.
-            return Ok(None);
-        }
-        let subject = format!("$O.{}.C.{}", self.name, object.nuid);
+        let subject = self.chunk_subject(object);
         let counted = async {
             let stream = self.client.context.get_stream_no_info(self.stream()).await?;
             let mut subjects = stream.info_with_subjects(&subject).await?;
@@ -176,6 +219,10 @@ impl PluginBucket {
             Err(problem) if problem.starts_with("it is not there") => self.make().await?,
             Err(problem) => return Err(problem),
         };
+        // Of what is described there the client library removes the chunks: that has to be an object.
+        if let Ok(Some(Err(_))) = self.description(&store, name).await {
+            self.mark_removed(name).await?;
+        }
         let metadata: HashMap<String, String> =
             signature.map(|text| (SIGNATURE.to_owned(), text)).into_iter().collect();
         let object = ObjectMetadata { name: name.to_owned(), metadata, ..ObjectMetadata::default() };
@@ -228,11 +275,25 @@ impl PluginBucket {
     /// # Errors
     /// If it cannot be removed.
     pub async fn remove(&self, name: &str) -> Result<bool, String> {
-        if !self.list().await?.iter().any(|plugin| plugin.name == name) {
-            return Ok(false);
+        let listed = self.list().await?;
+        let Some(plugin) = listed.iter().find(|plugin| plugin.name == name) else { return Ok(false) };
+        if plugin.problem.is_some() {
+            return self.mark_removed(name).await.map(|()| true);
         }
         let deleted = self.store().await?.delete(name).await;
         deleted.map(|()| true).map_err(|error| self.failed("it cannot be removed", &error))
+    }
+
+    /// Describes an object as removed that has no chunks of its own, or whose description does not say which.
+    async fn mark_removed(&self, name: &str) -> Result<(), String> {
+        let subject = self.descriptions() + &BASE64URL.encode(name.as_bytes());
+        let mut headers = HeaderMap::new();
+        headers.insert("Nats-Rollup", "sub");
+        let bucket = &self.name;
+        let object = json!({ "name": name, "bucket": bucket, "nuid": "none", "size": 0, "chunks": 0, "deleted": true });
+        let failed = |error: &dyn Display| self.failed("it cannot be removed", error);
+        let sent = self.client.context.publish_with_headers(subject, headers, object.to_string().into()).await;
+        sent.map_err(|error| failed(&error))?.await.map(drop).map_err(|error| failed(&error))
     }
 }
 
@@ -249,38 +310,83 @@ fn is_not_found(error: &dyn std::error::Error) -> bool {
 }
 
 /// What the description of an object says, and that it was the last that was there.
-fn events_of(message: &Message) -> Vec<Result<ObjectEvent, String>> {
+fn events_of(message: &Message, prefix: &str) -> Vec<Result<ObjectEvent, String>> {
     let info = match message.info() {
         Ok(info) => info,
         Err(error) => return vec![Err(format!("the watch has ended: {error}; it is tried again"))],
     };
-    // What is no description is nobody's: the others are not to suffer for it.
-    let described = serde_json::from_slice::<ObjectInfo>(&message.payload).ok();
-    let event = described.map(|object| Ok(event(object, info.stream_sequence)));
-    let known = (info.pending == 0).then_some(Ok(ObjectEvent::Known));
-    event.into_iter().chain(known).collect()
+    let event = event(message.subject.strip_prefix(prefix), &message.payload, info.stream_sequence);
+    let known = (info.pending == 0).then_some(ObjectEvent::Known);
+    event.into_iter().chain(known).map(Ok).collect()
 }
 
-fn event(object: ObjectInfo, revision: u64) -> ObjectEvent {
-    if object.deleted {
-        return ObjectEvent::Removed(object.name);
+/// What a description says of the object that its subject names, as far as that has come along. What is described where
+/// no object can be is nobody's: the others are not to suffer for it.
+fn event(encoded: Option<&str>, payload: &[u8], revision: u64) -> Option<ObjectEvent> {
+    let object = serde_json::from_slice::<ObjectInfo>(payload);
+    let name = match encoded {
+        Some(encoded) => String::from_utf8(BASE64URL.decode(encoded.as_bytes()).ok()?).ok()?,
+        None => object.as_ref().ok()?.name.clone(),
+    };
+    let object = object.map_err(|error| undescribed(&error.to_string()));
+    if object.as_ref().is_ok_and(|object| object.deleted) {
+        return Some(ObjectEvent::Removed(name));
     }
-    ObjectEvent::Put(described(object, revision))
+    Some(ObjectEvent::Put(match object.and_then(usable) {
+        Ok(object) => described(name, object, revision),
+        Err(why) => unusable(name, revision, why),
+    }))
 }
 
-fn described(mut object: ObjectInfo, revision: u64) -> PluginObject {
+/// An object, or why nothing can be read of it as long as it is described so. A link is not followed: it may lead in
+/// circles, and to what other people may write.
+fn usable(object: ObjectInfo) -> Result<ObjectInfo, String> {
+    if let Some(link) = object.options.as_ref().and_then(|options| options.link.as_ref()) {
+        return Err(linked(link));
+    }
+    let is_token = |c: char| c.is_ascii_graphic() && !matches!(c, '.' | '*' | '>');
+    if object.chunks > 0 && (object.nuid.is_empty() || !object.nuid.chars().all(is_token)) {
+        return Err("its description does not say which chunks are its own; push it again".to_owned());
+    }
+    Ok(object)
+}
+
+fn linked(link: &ObjectLink) -> String {
+    let bucket = told(&link.bucket);
+    let to = match &link.name {
+        Some(name) => format!("{} of {bucket}", told(name)),
+        None => format!("the bucket {bucket}"),
+    };
+    format!("it is a link to {to}, and links are not followed; push the plugin itself in its place")
+}
+
+fn undescribed(why: &str) -> String {
+    format!("its description in the bucket cannot be read ({}); push it again", told(why))
+}
+
+/// A text from the bucket as a part of a line, and not endless.
+fn told(text: &str) -> String {
+    plain(text.get(..text.floor_char_boundary(TOLD)).unwrap_or(text))
+}
+
+fn unusable(name: String, revision: u64, why: String) -> PluginObject {
+    PluginObject { name, revision, bytes: 0, digest: None, signature: None, problem: Some(why) }
+}
+
+fn described(name: String, mut object: ObjectInfo, revision: u64) -> PluginObject {
     PluginObject {
+        name,
         revision,
         bytes: u64::try_from(object.size).unwrap_or(u64::MAX),
         digest: object.digest.as_deref().and_then(hex),
         signature: object.metadata.remove(SIGNATURE),
-        name: object.name,
+        problem: None,
     }
 }
 
 impl From<PluginObject> for StoredPlugin {
-    fn from(PluginObject { name, bytes, digest, signature, .. }: PluginObject) -> Self {
-        Self { name, bytes, digest, signature }
+    fn from(PluginObject { name, bytes, digest, signature, problem, .. }: PluginObject) -> Self {
+        Self { name, bytes, digest, signature, problem }
     }
 }
 
@@ -302,7 +408,7 @@ impl PluginObjects for PluginBucket {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, clippy::panic)]
     use super::*;
 
     #[test]
@@ -311,6 +417,48 @@ mod tests {
         assert_eq!(hex(digest).unwrap(), "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08");
         for other in ["", "SHA-256=", "MD5=abc=", "SHA-256=!"] {
             assert!(hex(other).is_none_or(|digits| digits.is_empty()), "{other}");
+        }
+    }
+
+    /// What is told of what is described as `echo`.
+    fn put(description: &str) -> ObjectEvent {
+        event(Some("ZWNobw=="), description.as_bytes(), 7).unwrap()
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_an_object_of_its_subjects_name_with_a_problem() {
+        let link = |to: &str| format!(r#"{{"name":"echo","bucket":"PB","options":{{"link":{to}}}}}"#);
+        for (description, expected) in [
+            (link(r#"{"bucket":"PB","name":"echo"}"#), "it is a link to echo of PB, and links are not followed; push "),
+            (link(r#"{"bucket":"OTHER"}"#), "it is a link to the bucket OTHER, and links are not followed; push the "),
+            ("what?".to_owned(), "its description in the bucket cannot be read (expected value at line 1 column 1); "),
+            (r#"{"name":"echo","bucket":"PB","size":-5}"#.to_owned(), "cannot be read (invalid value: integer `-5`"),
+            (r#"{"name":"echo","bucket":"PB","chunks":1}"#.to_owned(), "does not say which chunks are its own"),
+            (r#"{"name":"echo","bucket":"PB","chunks":1,"nuid":">"}"#.to_owned(), "does not say which chunks are its"),
+        ] {
+            let ObjectEvent::Put(PluginObject { name, revision, problem, .. }) = put(&description) else { panic!() };
+            let problem = problem.unwrap_or_default();
+            assert!(problem.contains(expected) && problem.contains("push"), "{description}: {problem}");
+            assert_eq!((name.as_str(), revision), ("echo", 7));
+        }
+        let long = format!(r#"{{"name":"echo","bucket":"PB","size":"{}"}}"#, "ä\n".repeat(10_000));
+        let ObjectEvent::Put(object) = put(&long) else { panic!() };
+        assert!(object.problem.is_some_and(|told| told.len() < 300 && told.lines().count() == 1));
+    }
+
+    #[test]
+    fn an_object_is_the_one_of_its_subject() {
+        let (removed, other) = (r#"{"name":"x","bucket":"PB","deleted":true}"#, r#"{"name":"x","bucket":"PB"}"#);
+        assert_eq!(put(removed), ObjectEvent::Removed("echo".to_owned()));
+        let named = |event| match event {
+            Some(ObjectEvent::Put(object)) => Some(object.name),
+            _ => None,
+        };
+        assert_eq!(named(Some(put(other))).as_deref(), Some("echo"));
+        // Where an account's import has the subject be another, only the description says it.
+        assert_eq!(named(event(None, other.as_bytes(), 7)).as_deref(), Some("x"));
+        for nobodys in ["!", "_w==", ""] {
+            assert!(named(event(Some(nobodys), other.as_bytes(), 7)).is_none_or(|name| name.is_empty()), "{nobodys}");
         }
     }
 }

@@ -13,7 +13,6 @@ use super::bucket;
 use super::dead_letters;
 use super::finding::{Finding, ServerCheck};
 use super::journal;
-use super::settings::StreamConfig;
 use super::setup::WorkloadSetup;
 use super::setup_error::SetupError;
 use crate::config::{Config, Manage, Queue, SignalSource, Workload, subjects_overlap};
@@ -52,13 +51,24 @@ impl Client {
         let mut to_come = Vec::new();
         for workload in workloads {
             self.workload(workload, config, &mut survey, &mut to_come).await;
-            self.buckets(workload, &mut survey).await;
+            self.buckets(workload, config, &mut survey).await;
         }
         if let Some(workload) = workloads.first() {
             self.dead_letters(workload, config, &mut survey).await;
         }
         self.grants(workloads, &to_come, &mut survey).await;
         survey
+    }
+
+    /// What looks at what is there for a workload.
+    fn setup<'a>(&'a self, workload: &'a Workload, config: &'a Config) -> WorkloadSetup<'a> {
+        WorkloadSetup {
+            client: self,
+            workload,
+            queue: &workload.queue,
+            letters: &config.dead_letters.stream,
+            journal: config.journal_stream_of(workload),
+        }
     }
 
     /// The stream and the consumers of a workload. Subjects of streams that a host would make are added to `to_come`.
@@ -74,7 +84,7 @@ impl Client {
         // `manage = "bind"` makes nothing.
         let queue = Queue { manage: Manage::Bind, ..workload.queue.clone() };
         let bound = Workload { queue: queue.clone(), ..workload.clone() };
-        let setup = WorkloadSetup { client: self, workload: &bound, queue: &queue };
+        let setup = self.setup(&bound, config);
         let concerns = |denial: &Denial| setup.concerns(denial, &config.dead_letters.stream);
         let stream = match self.denied.unless(concerns, setup.stream()).await {
             Err(denial) => return survey.found.push(Finding::denied(self, &denial)),
@@ -84,8 +94,7 @@ impl Client {
                     .made
                     .push(format!("stream {} for {subjects}, and its consumer {}", queue.stream, queue.consumer));
                 to_come.extend(queue.subjects.iter().cloned());
-                let (to_make, subjects) = (queue.stream.clone(), queue.subjects.clone());
-                if let Err(error) = setup.fits(&StreamConfig { name: to_make, subjects, ..StreamConfig::default() }) {
+                if let Err(error) = setup.may_be_made() {
                     survey.found.push(Finding::of(&error, &workload.name, &["workload", name, "subjects"]));
                 }
                 let key = ["workload", name, "subjects"];
@@ -133,8 +142,8 @@ impl Client {
     }
 
     /// The key-value buckets that a workload's grants name.
-    async fn buckets(&self, workload: &Workload, survey: &mut ServerCheck) {
-        let setup = WorkloadSetup { client: self, workload, queue: &workload.queue };
+    async fn buckets(&self, workload: &Workload, config: &Config, survey: &mut ServerCheck) {
+        let setup = self.setup(workload, config);
         for bucket in workload.grants.buckets() {
             let stream = format!("KV_{bucket}");
             let found = self.denied.unless(|denial| self.is_about(denial, &stream), setup.bucket(bucket)).await;
@@ -170,7 +179,7 @@ impl Client {
     /// The stream of dead letters of a workload's account.
     async fn dead_letters(&self, workload: &Workload, config: &Config, survey: &mut ServerCheck) {
         let name = &config.dead_letters.stream;
-        let setup = WorkloadSetup { client: self, workload, queue: &workload.queue };
+        let setup = self.setup(workload, config);
         let key = ["dead-letters", "stream"];
         let found =
             self.denied.unless(|denial| self.is_about(denial, name), setup.has_dead_letters(&config.dead_letters));

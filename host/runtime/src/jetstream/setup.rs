@@ -6,8 +6,8 @@ use super::connect::Client;
 use super::create_errors::{Creation, remedy};
 use super::pause::{PauseError, Paused, SINCE};
 use super::settings::{
-    ConsumerState, ConsumerVerdict, Reserved, SettingsRefusal, StreamConfig, StreamState, judge, judge_watch, reserved,
-    unmapped,
+    ConsumerState, ConsumerVerdict, Reserved, SettingsRefusal, StreamConfig, StreamState, circular, judge, judge_watch,
+    reserved, unmapped,
 };
 use super::setup_error::SetupError;
 use super::state::ApiError;
@@ -27,6 +27,10 @@ pub(super) struct WorkloadSetup<'a> {
     pub(super) client: &'a Client,
     pub(super) workload: &'a Workload,
     pub(super) queue: &'a Queue,
+    /// The stream of dead letters.
+    pub(super) letters: &'a str,
+    /// The journal's stream, where there is one in this account.
+    pub(super) journal: Option<&'a str>,
 }
 
 impl WorkloadSetup<'_> {
@@ -61,9 +65,7 @@ impl WorkloadSetup<'_> {
             let (workload, stream) = (self.workload.name.clone(), queue.stream.clone());
             return Err(SetupError::NoStream { workload, stream, remedy });
         }
-        // The server would make such a stream, and then store in it what is sent to the host.
-        let (name, subjects) = (queue.stream.clone(), queue.subjects.clone());
-        self.fits(&StreamConfig { name, subjects, ..StreamConfig::default() })?;
+        self.may_be_made()?;
         let made = match self.client.make_stream(&queue.stream, &wanted::stream(queue)).await {
             Ok(made) => made,
             // Another workload or another host may have made the stream meanwhile, with other subjects.
@@ -129,14 +131,19 @@ impl WorkloadSetup<'_> {
         Ok(Some(done))
     }
 
-    /// Checks that a stream can be worked on, whatever its consumer is.
-    pub(super) fn fits(&self, config: &StreamConfig) -> Result<(), SetupError> {
-        self.unless(config, reserved(config, None, self.reserved()))
+    /// Checks that the stream can be worked on that the host would make. The server would make any, and then store in
+    /// it what is sent to the host.
+    pub(super) fn may_be_made(&self) -> Result<(), SetupError> {
+        let (name, subjects) = (self.queue.stream.clone(), self.queue.subjects.clone());
+        let config = StreamConfig { name, subjects, ..StreamConfig::default() };
+        let refusal = reserved(&config, None, self.client.inbox());
+        let remedy = "Give it subjects of its own: subjects in the configuration.".to_owned();
+        self.unless(&config, refusal.map(|refusal| SettingsRefusal { remedy, ..refusal }))
     }
 
     /// Checks that a stream that is there can be worked on.
     fn usable(&self, found: StreamState) -> Result<StreamState, SetupError> {
-        self.fits(&found.config)?;
+        self.unless(&found.config, circular(&found.config, &self.workload.name, self.reserved()))?;
         self.unless(&found.config, unmapped(&found.config, self.queue))?;
         Ok(found)
     }
@@ -147,8 +154,8 @@ impl WorkloadSetup<'_> {
         Err(SetupError::UnsuitableStream { workload, stream, problem, remedy })
     }
 
-    fn reserved(&self) -> Reserved<'_> {
-        Reserved { inbox: self.client.inbox() }
+    pub(super) fn reserved(&self) -> Reserved<'_> {
+        Reserved { inbox: self.client.inbox(), letters: self.letters, journal: self.journal }
     }
 
     /// The workload's consumer, and the verdict on its settings. It is made if it is missing and the configuration lets
@@ -292,7 +299,7 @@ impl WorkloadSetup<'_> {
                  edit {name} --ack`"
             ));
         }
-        match reserved(&config, Some(dead_letters::SUBJECTS), self.reserved()) {
+        match reserved(&config, Some(dead_letters::SUBJECTS), self.client.inbox()) {
             Some(SettingsRefusal { problem, remedy }) => said(format!("{problem}\n  {remedy}")),
             None => Ok(true),
         }

@@ -17,6 +17,7 @@ use super::room::ByteBudget;
 use super::trouble::Trouble;
 use crate::clock::time_of_day;
 use crate::config::JournalFile;
+use crate::text::one_line;
 
 /// Entries that may wait to be written.
 const WAITING: usize = 4096;
@@ -192,7 +193,7 @@ impl JournalWriter {
     fn follow(&mut self) -> bool {
         match self.file.as_mut().map(Rotated::follow) {
             Some(Err(error)) => {
-                self.trouble.begin(&error.to_string().replace("\n ", ""));
+                self.trouble.begin(&one_line(&error.to_string()));
                 false
             }
             Some(Ok(true)) => {

@@ -18,6 +18,8 @@ pub(crate) struct PluginObject {
     pub(crate) digest: Option<String>,
     /// The signature that it has.
     pub(crate) signature: Option<String>,
+    /// Why nothing can be read of it as long as it is described so, and what to do.
+    pub(crate) problem: Option<String>,
 }
 
 /// The content of an object, or what is wrong with it as long as it is described as it is.

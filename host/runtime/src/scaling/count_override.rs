@@ -1,15 +1,12 @@
 //! The number of workers that a person has set in place of the policy's.
 
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
 use crate::clock::time_of_day;
-use crate::duration::{millis, unix_millis};
-
-/// The first millisecond since the Unix epoch that has no form with four digits of a year.
-const YEAR_10000_MS: u64 = 253_402_300_800_000;
+use crate::duration::{millis, rfc3339_seconds, unix_millis};
 
 /// What a person wants of a workload's workers, if one has said so. The policy is asked all the same.
 #[derive(Debug)]
@@ -98,15 +95,9 @@ impl SetCount {
 
     /// Why there are so many workers.
     pub(crate) fn reason(&self) -> String {
-        // A later one has no such form.
-        match self.until_ms.filter(|until| *until < YEAR_10000_MS) {
-            Some(until) => {
-                let until = std::time::UNIX_EPOCH + Duration::from_millis(until);
-                let until = humantime::format_rfc3339_seconds(until);
-                format!("a person has set {} workers until {until}", self.count)
-            }
-            None => format!("a person has set {} workers", self.count),
-        }
+        let until = self.until_ms.and_then(|until| rfc3339_seconds(UNIX_EPOCH + Duration::from_millis(until)));
+        let until = until.map(|until| format!(" until {until}")).unwrap_or_default();
+        format!("a person has set {} workers{until}", self.count)
     }
 }
 
@@ -143,10 +134,8 @@ mod tests {
     #[test]
     fn a_time_that_cannot_be_shown_is_left_out() {
         let reason = |until_ms| SetCount::of(3, Some(until_ms)).reason();
-        assert_eq!(reason(YEAR_10000_MS - 1), "a person has set 3 workers until 9999-12-31T23:59:59Z");
-        for until_ms in [YEAR_10000_MS, u64::MAX] {
-            assert_eq!(reason(until_ms), "a person has set 3 workers");
-        }
+        assert_eq!(reason(1_769_860_800_000), "a person has set 3 workers until 2026-01-31T12:00:00Z");
+        assert_eq!(reason(u64::MAX), "a person has set 3 workers");
     }
 
     #[test]

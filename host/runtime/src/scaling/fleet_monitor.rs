@@ -233,12 +233,18 @@ impl<P: Policies, S: Source> FleetMonitor<P, S> {
         let Some(call) = monitor.policy.decide(&seen, sample.arrivals).await else { return self.keep(None).await };
         lead.undecided.count(monitor, call.answer.as_ref().err().map(ToString::to_string));
         let live = call.answer.as_ref().ok().map(|decision| clamp(decision.desired, seen.min, seen.max));
-        self.carry_out(call, &seen, &together, needed).await;
+        self.carry_out(call, &seen, &together, (needed, woken)).await;
         self.monitor.ticks.send(&self.monitor.history, Tick { seen, arrivals: sample.arrivals, live });
     }
 
     /// Makes the plan of a decision, and records it. Without a decision the count stays as it is.
-    async fn carry_out(&mut self, call: DecideCall, seen: &Observation, together: &Together, needed: bool) {
+    async fn carry_out(
+        &mut self,
+        call: DecideCall,
+        seen: &Observation,
+        together: &Together,
+        (needed, woken): (bool, bool),
+    ) {
         let Ok(decision) = &call.answer else {
             self.monitor.policy.record(call, None);
             return self.keep(None).await;
@@ -260,7 +266,7 @@ impl<P: Policies, S: Source> FleetMonitor<P, S> {
         let planned = PlanLine { epoch: plan.epoch, shares: plan.shares };
         match came {
             Commit::Done => {
-                self.tell(&decision, seen, made);
+                self.tell(&decision, seen, made, woken);
                 self.record(call, made, planned);
             }
             Commit::Unknown => {
@@ -273,9 +279,9 @@ impl<P: Policies, S: Source> FleetMonitor<P, S> {
         }
     }
 
-    fn tell(&self, decision: &Decision, seen: &Observation, Change { from, to, .. }: Change) {
+    fn tell(&self, decision: &Decision, seen: &Observation, Change { from, to, .. }: Change, woken: bool) {
         let workload = &self.monitor.workload;
-        self.monitor.history.decided(decision, to);
+        self.monitor.history.decided(decision, to, woken);
         let (desired, reason) = (decision.desired, &decision.reason);
         tracing::debug!(%workload, ?seen, desired, reason, "decision");
         if from != to {

@@ -11,6 +11,9 @@ use crate::contract::{Author, Decision, Observation};
 /// How many decisions are remembered.
 const REMEMBERED: usize = 20;
 
+/// Why a message starts a worker where there is none.
+pub(crate) const WOKEN: &str = "a message arrived";
+
 /// What the policy of a workload and its shadow have decided.
 #[derive(Debug, Default)]
 pub struct History {
@@ -67,8 +70,10 @@ pub(crate) struct Decided {
     pub desired: u32,
     /// Workers that are started, within `scale.min` and `scale.max`.
     pub count: u32,
-    /// Why, in the policy's words.
+    /// Why it was made first, in the policy's words.
     pub reason: String,
+    /// Why it was made last.
+    pub latest_reason: String,
     /// How often in a row the decision was made.
     pub times: u64,
     /// What was observed when it was made first.
@@ -114,8 +119,9 @@ impl History {
         self.scaling.lock().seen = Some(seen);
     }
 
-    /// Notes a decision, and the number of workers it comes to.
-    pub(crate) fn decided(&self, decision: &Decision, count: u32) {
+    /// Notes a decision, and the number of workers it comes to. `woken` is whether a message has just started the first
+    /// of them, before the policy was asked.
+    pub(crate) fn decided(&self, decision: &Decision, count: u32, woken: bool) {
         let mut scaling = self.scaling.lock();
         scaling.decisions += 1;
         scaling.problem = None;
@@ -123,12 +129,13 @@ impl History {
         match scaling.last.back_mut() {
             Some(last) if (last.desired, last.count) == (decision.desired, count) => {
                 last.times += 1;
-                last.reason.clone_from(&decision.reason);
+                last.latest_reason.clone_from(&decision.reason);
             }
             _ => {
-                let (desired, reason) = (decision.desired, decision.reason.clone());
-                let (number, seen) = (scaling.decisions, scaling.seen);
-                scaling.last.push_back(Decided { number, at: time_of_day(), desired, count, reason, times: 1, seen });
+                let Decision { desired, reason: latest_reason, .. } = decision.clone();
+                let reason = if woken { format!("{WOKEN}; {latest_reason}") } else { latest_reason.clone() };
+                let (number, at, times, seen) = (scaling.decisions, time_of_day(), 1, scaling.seen);
+                scaling.last.push_back(Decided { number, at, desired, count, reason, latest_reason, times, seen });
                 if scaling.last.len() > REMEMBERED {
                     scaling.last.pop_front();
                 }
@@ -151,5 +158,29 @@ impl History {
     /// What the shadow has decided.
     pub(crate) fn shadowed(&self) -> Shadowed {
         self.shadow.lock().clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_row_of_one_decision_is_told_with_why_it_began_and_a_message_that_started_a_worker_is_named() {
+        let history = History::default();
+        let decide = |desired, reason: &str, count, woken| {
+            let reason = reason.to_owned();
+            history.decided(&Decision { desired, reason, state: Vec::new() }, count, woken);
+            let last = history.last().unwrap();
+            (last.reason, last.latest_reason, last.times)
+        };
+        let row = |first: &str, last: &str, times| (first.to_owned(), last.to_owned(), times);
+        assert_eq!(decide(0, "idle", 0, false), row("idle", "idle", 1));
+        let woken = "a message arrived; quiet for 0 of 300 s";
+        assert_eq!(decide(1, "quiet for 0 of 300 s", 1, true), row(woken, "quiet for 0 of 300 s", 1));
+        assert_eq!(decide(1, "quiet for 36 of 300 s", 1, false), row(woken, "quiet for 36 of 300 s", 2));
+        assert_eq!(decide(0, "quiet for 300 s", 0, false), row("quiet for 300 s", "quiet for 300 s", 1));
+        assert_eq!(decide(0, "backlog 0", 0, false), row("quiet for 300 s", "backlog 0", 2));
     }
 }

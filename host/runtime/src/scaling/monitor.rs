@@ -161,7 +161,7 @@ impl<P: Policies, S: Source> Monitor<P, S> {
         let call = self.policy.decide(&seen, sample.arrivals).await;
         let decision = call.as_ref().and_then(|call| call.answer.as_ref().ok());
         let live = decision.map(|decision| clamp(decision.desired, seen.min, seen.max));
-        let made = decision.map(|decision| self.act(decision, &seen, needed));
+        let made = decision.map(|decision| self.act(decision, &seen, needed, woken));
         if let Some(call) = call {
             state.undecided.count(self, call.answer.as_ref().err().map(ToString::to_string));
             self.policy.record(call, made);
@@ -198,20 +198,21 @@ impl<P: Policies, S: Source> Monitor<P, S> {
     }
 
     /// Carries a decision out.
-    fn act(&self, decision: &Decision, seen: &Observation, needed: bool) -> Change {
+    fn act(&self, decision: &Decision, seen: &Observation, needed: bool, woken: bool) -> Change {
         let chosen = self.chosen.get();
         let to = match chosen {
             Some(set) => self.chosen_count(set, needed),
             None => carried_out(decision.desired, (seen.min, seen.max), self.desired.get(), needed),
         };
-        self.history.decided(decision, to);
+        self.history.decided(decision, to, woken);
         let (desired, reason) = (decision.desired, &decision.reason);
         tracing::debug!(workload = %self.workload, ?seen, desired, reason, "decision");
         let from = match chosen {
             Some(set) => self.set(to, &set.reason()),
             None => self.set(to, reason),
         };
-        Change { from, to, set_by_person: chosen.is_some() }
+        // The worker that a message has started is told with the first decision after it.
+        Change { from: if woken { 0 } else { from }, to, set_by_person: chosen.is_some() }
     }
 
     /// Carries out at once what a person has set, also where the policy cannot be asked.

@@ -19,6 +19,7 @@ use crate::delivery::slow_lane::roam;
 use crate::delivery::worker::{Worker, WorkerMode, WorkerShared};
 use crate::events::Event;
 use crate::ports::{Handlers, Held};
+use crate::scaling::history::WOKEN;
 use crate::scaling::plan::{Candidate, plan};
 use crate::scaling::workers::{Desired, Workers};
 
@@ -239,7 +240,7 @@ impl<D: Held, H: Handlers> Supervisor<D, H> {
 
     fn announce_wake(&self) {
         let workload = self.shared.workload.clone();
-        let reason = "a message arrived".to_owned();
+        let reason = WOKEN.to_owned();
         tracing::info!(workload = %workload, reason, "scaling 0 -> 1");
         self.shared.observer.tell(Event::Scaled { workload, from: 0, to: 1, reason });
         self.desired.woken.notify_one();

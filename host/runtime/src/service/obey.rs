@@ -16,6 +16,7 @@ use crate::scaling::count_override::SetCount;
 use crate::status::http::View;
 use crate::status::workload::WorkloadState;
 use crate::subject::shown;
+use crate::text::one_line;
 
 type Answer = Result<Vec<u8>, Refusal>;
 
@@ -157,7 +158,7 @@ pub(super) async fn pause(client: Client, state: Arc<WorkloadState>, pause: Opti
             PauseError::TooOld { .. } => 501,
             PauseError::Denied { .. } | PauseError::Server(_) => 502,
         };
-        refusal(code, error.to_string().replace("\n ", ""))
+        refusal(code, one_line(&error.to_string()))
     })?;
     tracing::info!(workload = name, paused = paused.paused, "a person has asked for it by NATS");
     said(&json!({ "workload": name, "paused": paused.paused, "until": paused.until }))

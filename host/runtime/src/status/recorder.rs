@@ -230,7 +230,7 @@ impl Record {
         let last = self.decisions.back().map_or(0, |decided| decided.number);
         let new = workload.history.decided_after(last).into_iter().map(|decided| {
             let reason = decided.reason.chars().take(REASON).collect();
-            Decided { reason, ..decided }
+            Decided { reason, latest_reason: String::new(), ..decided }
         });
         self.decisions.extend(new);
         let is_old = |decided: &Decided| unix_millis(decided.at) + HOUR_MS < at_ms;

@@ -80,8 +80,11 @@ async fn hosts_swap_when_a_tag_moves_and_stay_with_a_digest() {
     let of = |name: &str| told["plugins"].as_array().unwrap().iter().find(|one| one["plugin"] == name).unwrap().clone();
     assert_eq!(of(&probe)["sha256"], digest(probes::WORKER_V1));
     assert_eq!(of(&fixed)["used"][0]["role"], "policy");
-    let shown = plugin(&setup, &["show", &probe]).await;
-    assert!(shown.stdout.contains("it is a handler"), "{}", shown.said());
+    // Any place, whether a workload names it or not.
+    for place in [&probe, &pinned] {
+        let shown = plugin(&setup, &["show", place]).await;
+        assert!(shown.stdout.contains("it is a handler"), "{}", shown.said());
+    }
     let into = setup.dir.path().join("files");
     std::fs::create_dir(&into).unwrap();
     let fetched = plugin(&setup, &["fetch", &probe, "--into", into.to_str().unwrap()]).await;

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::commands::time_arg::{TimeArg, time_arg};
+use crate::commands::workload_name;
 use tidegate_runtime::clock::time_of_day;
 use tidegate_runtime::config::nearest;
 use tidegate_runtime::contract::Cause;
@@ -15,7 +16,7 @@ use tidegate_runtime::jetstream::{Letters, LettersError};
 #[command(next_help_heading = "Which letters")]
 pub struct FilterArgs {
     /// Of this workload
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = workload_name)]
     pub workload: Option<String>,
     /// With this cause, or one of several with commas between them: rejected, retries, trapped, time, memory, effects,
     /// start, exhausted, unreadable, conflict, hops

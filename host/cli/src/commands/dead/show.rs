@@ -13,10 +13,10 @@ use super::filter::not_there;
 use super::table::{object, pairs, seconds};
 use crate::commands::error_output;
 use crate::commands::output::{Output, json_line};
-use crate::commands::whole_number;
+use crate::commands::{whole_number, workload_name};
 use tidegate_runtime::dead_letter::{Headers, Letter, StoredMessage};
 use tidegate_runtime::jetstream::{Letters, Original, content_lost};
-use tidegate_runtime::text::plain;
+use tidegate_runtime::text::{plain, plain_char};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -35,7 +35,7 @@ pub struct ShowArgs {
     #[arg(required = true, value_name = "SEQUENCE", value_parser = whole_number::<u64>(1..))]
     pub sequences: Vec<u64>,
     /// Of this workload; needed, with --config, where it has an account of its own
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = workload_name)]
     pub workload: Option<String>,
     /// Write the payload of one letter as it is, and nothing else
     #[arg(long, conflicts_with = "output")]
@@ -167,12 +167,12 @@ fn headers_of(original: &Result<Headers, Vec<u8>>, stored: &Headers) -> String {
     text
 }
 
+/// Text is what does nothing to a terminal but begin lines and stand at tabs: a `\r` alone would write over its line.
 fn payload_of(payload: &[u8]) -> String {
-    let printable = |text: &&str| text.chars().all(|c| !c.is_control() || matches!(c, '\n' | '\r' | '\t'));
-    match std::str::from_utf8(payload).ok().filter(printable) {
-        Some("") => String::new(),
-        Some(text) if text.ends_with('\n') => text.to_owned(),
-        Some(text) => format!("{text}\n"),
+    let text = std::str::from_utf8(payload).ok().map(|text| text.replace("\r\n", "\n"));
+    match text.filter(|text| text.chars().all(|c| matches!(c, '\n' | '\t') || plain_char(c))) {
+        Some(text) if text.is_empty() || text.ends_with('\n') => text,
+        Some(text) => text + "\n",
         None => hex(payload),
     }
 }
@@ -203,6 +203,10 @@ mod tests {
         assert_eq!(payload_of(b"no end"), "no end\n");
         let expected = "00000000  1b 5b 32 4a 20 61 ff                             |.[2J a.|\n";
         assert_eq!(payload_of(b"\x1b[2J a\xff"), expected);
+        assert_eq!(payload_of(b"a\r\nb\r\n"), "a\nb\n");
+        for acts in ["this is shown\rHARMLESS", "a\u{202e}b"] {
+            assert!(payload_of(acts.as_bytes()).starts_with("00000000  "), "{acts:?}");
+        }
         assert!(payload_of(&[0; 17]).ends_with("00000010  00                                               |.|\n"));
     }
 }

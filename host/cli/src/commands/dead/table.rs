@@ -6,26 +6,30 @@ use serde_json::{Value, json};
 
 use tidegate_lab::text_table::{aligned, cut};
 use tidegate_runtime::dead_letter::{Headers, Letter};
+use tidegate_runtime::duration::{rfc3339_millis, rfc3339_seconds};
 use tidegate_runtime::text::plain;
 
 type Row = [String; 8];
+/// The widest cell in a terminal, in columns: a subject can have thousands, and the cause stands behind it.
+const WIDEST: usize = 40;
 
 const HEAD: [&str; 8] = ["TIME", "WORKLOAD", "LETTER", "SUBJECT", "TRIES", "CAUSE", "HANDLER", "REASON"];
 
 /// Lines for a terminal that is so many columns wide; without a width nothing is cut.
 pub(super) fn table(letters: &[(Letter, usize)], width: Option<usize>) -> String {
-    let rows = std::iter::once(HEAD.map(str::to_owned)).chain(letters.iter().map(|(letter, _)| row(letter)));
+    let widest = width.map_or(usize::MAX, |_| WIDEST);
+    let rows = std::iter::once(HEAD.map(str::to_owned)).chain(letters.iter().map(|(letter, _)| row(letter, widest)));
     let (sequence, attempts) = (2, 4);
     let lines = aligned(rows, &[sequence, attempts]);
     lines.lines().map(|line| cut(line, width.unwrap_or(usize::MAX)) + "\n").collect()
 }
 
-fn row(letter: &Letter) -> Row {
+fn row(letter: &Letter, widest: usize) -> Row {
     let handler = match letter.plugin.as_str() {
         "" => "-".to_owned(),
         plugin => format!("{plugin}@{}", letter.generation.chars().take(12).collect::<String>()),
     };
-    [
+    let [cells @ .., reason] = [
         seconds(letter.time),
         letter.workload.clone(),
         letter.sequence.to_string(),
@@ -35,24 +39,26 @@ fn row(letter: &Letter) -> Row {
         handler,
         letter.reason.clone(),
     ]
-    .map(|cell| plain(&cell))
+    .map(|cell| plain(&cell));
+    let [time, workload, sequence, subject, attempts, cause, handler] = cells.map(|cell| cut(&cell, widest));
+    [time, workload, sequence, subject, attempts, cause, handler, reason]
 }
 
 /// A time as RFC 3339 has it, to the second.
 pub(in crate::commands) fn seconds(time: SystemTime) -> String {
-    humantime::format_rfc3339_seconds(time).to_string()
+    rfc3339_seconds(time).unwrap_or_else(|| "-".to_owned())
 }
 
 /// What a program is told of a letter.
 pub(in crate::commands) fn object(letter: &Letter, payload: usize) -> Value {
     json!({
         "sequence": letter.sequence,
-        "time": humantime::format_rfc3339_millis(letter.time).to_string(),
+        "time": rfc3339_millis(letter.time),
         "workload": letter.workload,
         "subject": letter.subject,
         "stream": letter.stream,
         "stream_sequence": letter.stream_sequence,
-        "published": letter.published.map(|time| humantime::format_rfc3339_millis(time).to_string()),
+        "published": letter.published.and_then(rfc3339_millis),
         "attempts": letter.attempts,
         "cause": letter.cause,
         "reason": letter.reason,
@@ -117,6 +123,17 @@ TIME                  WORKLOAD  LETTER  SUBJECT       TRIES  CAUSE     HANDLER  
         let cut = table(&letters, Some(104));
         assert!(cut.ends_with("  no such c…\n"), "{cut}");
         assert_eq!(cut.lines().last().unwrap().width(), 104);
+    }
+
+    #[test]
+    fn a_time_that_has_no_form_is_left_out() {
+        let (before, after) = (Duration::from_secs(1), Duration::from_millis(u64::MAX));
+        for time in [SystemTime::UNIX_EPOCH - before, SystemTime::UNIX_EPOCH + after] {
+            let letter = Letter { time, published: Some(time), ..letter(1, "a", "b") };
+            let told = object(&letter, 0);
+            assert_eq!((&told["time"], &told["published"]), (&Value::Null, &Value::Null));
+            assert!(table(&[(letter, 0)], None).lines().last().unwrap().starts_with("-  "));
+        }
     }
 
     #[test]

@@ -6,11 +6,14 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use serde::Serialize;
 
+use tidegate_runtime::duration::rfc3339_millis;
 use tidegate_runtime::jetstream::{Client, DecisionsError};
 use tidegate_runtime::journal::{Change, JournalEvent, JournalLine, Role, parse};
 
 /// How many are kept. The first tell what was when the message came.
 const MOST: usize = 20;
+/// The last time that a journal can tell.
+const LAST: &str = "9999-12-31T23:59:59.999Z";
 
 /// One decision.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -50,8 +53,8 @@ impl Around {
         workload: &str,
         (stored, end, around): (SystemTime, SystemTime, Duration),
     ) -> Self {
-        let mut kept = Kept { stored: millis(stored), end: millis(end + around), ..Kept::default() };
-        let since = stored.checked_sub(around).unwrap_or(SystemTime::UNIX_EPOCH);
+        let (since, end) = span(stored, end, around);
+        let mut kept = Kept { stored: millis(stored), end, ..Kept::default() };
         let read = async {
             let decisions = client.decisions(stream).await?;
             decisions.scan(Some(workload), Some(since), |_, text| kept.line(&text)).await
@@ -64,9 +67,15 @@ impl Around {
     }
 }
 
+/// From when to read, and the time of the last line that counts: as far as there are times, however long `around` is.
+fn span(stored: SystemTime, end: SystemTime, around: Duration) -> (SystemTime, String) {
+    let since = stored.checked_sub(around).map_or(SystemTime::UNIX_EPOCH, |since| since.max(SystemTime::UNIX_EPOCH));
+    (since, end.checked_add(around).map_or_else(|| LAST.to_owned(), millis))
+}
+
 /// Times compare as their texts do: all are UTC, to the millisecond.
 fn millis(time: SystemTime) -> String {
-    humantime::format_rfc3339_millis(time).to_string()
+    rfc3339_millis(time).unwrap_or_else(|| LAST.to_owned())
 }
 
 /// What is kept of the lines.
@@ -118,5 +127,22 @@ impl Kept {
 
     fn all(self) -> Vec<Decided> {
         self.before.into_iter().chain(self.after).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_span_ends_where_there_are_no_times_any_more() {
+        let stored = SystemTime::UNIX_EPOCH + Duration::from_secs(1_769_860_800);
+        let (since, end) = span(stored, stored, Duration::from_secs(60));
+        assert_eq!(stored.duration_since(since).unwrap_or_default().as_secs(), 60);
+        assert_eq!(end, "2026-01-31T12:01:00.000Z");
+        // Ten thousand years, and all the time there is.
+        for around in [Duration::from_secs(10_000 * 31_557_600), Duration::MAX] {
+            assert_eq!(span(stored, stored, around), (SystemTime::UNIX_EPOCH, LAST.to_owned()));
+        }
     }
 }

@@ -4,13 +4,13 @@ use serde_json::{Value, json};
 
 use super::known::Known;
 use crate::commands::dead::object;
+use tidegate_runtime::duration::rfc3339_millis;
 
 /// All of it.
 pub(super) fn of(known: &Known) -> Value {
-    let Known { workload, sequence, found, fate, letters, letters_problem, around } = known;
-    let time = |time| humantime::format_rfc3339_millis(time).to_string();
+    let Known { workload, sequence, found, fate, letters, letters_problem, around, .. } = known;
     let message = found.message.as_ref().map(|message| {
-        let (subject, stored, bytes) = (&message.subject, time(message.time), message.size);
+        let (subject, stored, bytes) = (&message.subject, rfc3339_millis(message.time), message.size);
         json!({ "subject": subject, "stored": stored, "payload_bytes": bytes })
     });
     let consumer = found.consumer.as_ref().map(|at| {

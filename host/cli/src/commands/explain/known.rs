@@ -13,6 +13,8 @@ pub(super) struct Known {
     pub(super) sequence: u64,
     pub(super) found: Lookup,
     pub(super) fate: Fate,
+    /// The configuration file that says where they are.
+    pub(super) file: String,
     /// The dead letters of it, the oldest first.
     pub(super) letters: Vec<Letter>,
     /// Why the dead letters are not known.

@@ -74,7 +74,8 @@ pub async fn run(args: &ExplainArgs, out: &mut impl Write) -> anyhow::Result<Exi
         (None, _) => Around::nothing("no decisions are kept in a stream: journal.stream is not set"),
         (_, None) => Around::nothing("nobody knows when it was stored"),
     };
-    let known = Known { workload, sequence, found, fate, letters, letters_problem, around };
+    let file = args.which.file();
+    let known = Known { workload, sequence, found, fate, file, letters, letters_problem, around };
     args.which.output.write(out, &json::of(&known), |out| write!(out, "{}", text::of(&known)))?;
     let is_nowhere = matches!(known.fate, Fate::NotStored | Fate::Deleted);
     Ok(if is_nowhere { ExitCode::FAILURE } else { ExitCode::SUCCESS })

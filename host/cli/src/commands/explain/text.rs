@@ -8,7 +8,7 @@ use super::known::Known;
 use crate::commands::dead::seconds;
 use tidegate_runtime::dead_letter::Letter;
 use tidegate_runtime::jetstream::Progress;
-use tidegate_runtime::text::plain;
+use tidegate_runtime::text::{one_line, plain};
 
 /// All of it, in lines.
 pub(super) fn of(known: &Known) -> String {
@@ -27,10 +27,12 @@ pub(super) fn of(known: &Known) -> String {
     }
     for letter in &known.letters {
         line("dead", &dead(letter));
-        line("", &format!("`tidegate dead show {}` shows it", letter.sequence));
+        let whose = known.workload.nats.as_ref().map(|_| format!(" --workload {}", known.workload.name));
+        let whose = whose.unwrap_or_default();
+        line("", &format!("`tidegate dead show {} -c {}{whose}` shows it", letter.sequence, known.file));
     }
     if let Some(problem) = &known.letters_problem {
-        line("dead", &problem.replace('\n', ";"));
+        line("dead", &one_line(problem));
     }
     for decided in &known.around.decisions {
         line("decision", &decision(decided));
@@ -39,7 +41,7 @@ pub(super) fn of(known: &Known) -> String {
         line("", &format!("and {} more; `tidegate journal` prints them", known.around.left_out));
     }
     if let Some(problem) = &known.around.problem {
-        line("journal", &problem.replace('\n', ";"));
+        line("journal", &one_line(problem));
     }
     text
 }

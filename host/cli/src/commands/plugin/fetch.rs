@@ -64,7 +64,7 @@ struct Fetched {
 /// # Errors
 /// If it cannot be had or written.
 pub(super) async fn run(args: &FetchArgs, out: &mut impl Write) -> anyhow::Result<ExitCode> {
-    let config = Config::load(&args.flags.0, &process_environment())?;
+    let config = Config::for_plugins(&args.flags.0, &process_environment())?;
     let Fetched { stem, content, digest, signature } = fetch(&config, &args.name).await?;
     let sha256 = Digest::of(&content).whole().to_owned();
     // Before it is written: a host may use the file that is there.

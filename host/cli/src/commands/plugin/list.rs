@@ -66,7 +66,7 @@ pub(super) struct Use {
 /// # Errors
 /// If the configuration is wrong, or the plugins cannot be read.
 pub(super) async fn run(args: &ListArgs, out: &mut impl Write) -> anyhow::Result<ExitCode> {
-    let config = Config::load(&args.flags.0, &process_environment())?;
+    let config = Config::for_plugins(&args.flags.0, &process_environment())?;
     let answer = Answer { plugins: all(&config).await? };
     args.output.write(out, &answer, |out| {
         if answer.plugins.is_empty() {
@@ -108,20 +108,39 @@ async fn artifacts(config: &Config) -> Vec<FoundPlugin> {
     let mut found = Vec::new();
     for name in config.plugin_names() {
         let Some(Ok(reference)) = OciReference::parse(name) else { continue };
-        let name = name.to_owned();
-        found.push(match registries.find(&reference, None).await {
-            Ok(Some(Artifact { component, bytes, signature, .. })) => {
-                FoundPlugin::new(name, bytes, Some(component.into()), signature.as_deref(), &config.plugins)
-            }
-            Ok(None) => continue,
-            Err(why) => FoundPlugin { name, bytes: 0, digest: None, signed_by: None, problem: Some(why) },
-        });
+        found.extend(artifact(&registries, name, &reference, &config.plugins).await);
     }
     found
 }
 
+/// The plugin at a place in a registry, which no workload has to name.
+pub(super) async fn at(config: &Config, name: &str, reference: &OciReference) -> Option<Listed> {
+    let registries = Registries::new(&config.plugins.origin.oci);
+    let found = artifact(&registries, name, reference, &config.plugins).await;
+    found.map(|found| listed(found, config))
+}
+
+async fn artifact(
+    registries: &Registries,
+    name: &str,
+    reference: &OciReference,
+    plugins: &Plugins,
+) -> Option<FoundPlugin> {
+    let name = name.to_owned();
+    match registries.find(reference, None).await {
+        Ok(Some(Artifact { component, bytes, signature, .. })) => {
+            Some(FoundPlugin::new(name, bytes, Some(component.into()), signature.as_deref(), plugins))
+        }
+        Ok(None) => None,
+        Err(why) => Some(FoundPlugin { name, bytes: 0, digest: None, signed_by: None, problem: Some(why) }),
+    }
+}
+
 fn found_object(stored: StoredPlugin, plugins: &Plugins) -> FoundPlugin {
-    let StoredPlugin { name, bytes, digest, signature } = stored;
+    let StoredPlugin { name, bytes, digest, signature, problem } = stored;
+    if problem.is_some() {
+        return FoundPlugin { name, bytes, digest: None, signed_by: None, problem };
+    }
     FoundPlugin::new(name, bytes, digest.map(Digest::from), signature.as_deref(), plugins)
 }
 

@@ -67,7 +67,7 @@ struct Answer {
 /// # Errors
 /// If it is no plugin, is not signed as it must be, or the servers do not take it.
 pub(super) async fn run(args: &PushArgs, out: &mut impl Write) -> anyhow::Result<ExitCode> {
-    let config = Config::load(&args.flags.0, &process_environment())?;
+    let config = Config::for_plugins(&args.flags.0, &process_environment())?;
     let to = args.to.as_deref().map(place).transpose()?;
     let name = if to.is_some() { String::new() } else { name(args)? };
     let file = args.file.display();

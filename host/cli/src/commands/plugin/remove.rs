@@ -39,7 +39,7 @@ struct Answer<'a> {
 /// # Errors
 /// If it cannot be removed.
 pub(super) async fn run(args: &RemoveArgs, out: &mut impl Write) -> anyhow::Result<ExitCode> {
-    let config = Config::load(&args.flags.0, &process_environment())?;
+    let config = Config::for_plugins(&args.flags.0, &process_environment())?;
     let (store, bucket) = bucket(&config).await?;
     let removed = store.remove(&args.name).await;
     let removed = removed.map_err(|why| anyhow::anyhow!("the plugin bucket {bucket}: {why}"))?;

@@ -12,7 +12,7 @@ use tidegate_runtime::registry::Registries;
 use crate::commands::flags::ConfigFlags;
 use crate::commands::output::Output;
 use crate::commands::plugin::bucket::bucket;
-use crate::commands::plugin::list::{Listed, all};
+use crate::commands::plugin::list::{Listed, all, at};
 
 /// Shows one plugin: what it is, what it imports, its digest, who has signed it, and which workloads name it.
 ///
@@ -62,6 +62,10 @@ struct Pinned {
 }
 
 async fn find(config: &Config, name: &str) -> anyhow::Result<Listed> {
+    if let Some(parsed) = OciReference::parse(name) {
+        let reference = parsed.map_err(|wrong| anyhow!("{}; {}", wrong.problem, wrong.remedy))?;
+        return at(config, name, &reference).await.with_context(|| format!("{reference} leads to nothing"));
+    }
     let mut all = all(config).await?;
     let place = all.iter().position(|listed| listed.plugin == name);
     let names = || all.iter().map(|listed| listed.plugin.as_str()).collect::<Vec<_>>().join(", ");
@@ -76,7 +80,7 @@ async fn find(config: &Config, name: &str) -> anyhow::Result<Listed> {
 /// # Errors
 /// If it is not there, or cannot be read.
 pub(super) async fn show(args: &ShowArgs, out: &mut impl Write) -> anyhow::Result<ExitCode> {
-    let config = Config::load(&args.flags.0, &process_environment())?;
+    let config = Config::for_plugins(&args.flags.0, &process_environment())?;
     let mut listed = find(&config, &args.name).await?;
     let inspection = inspect(&content(&config, &args.name).await?);
     let (kind, imports) = match inspection {
@@ -118,7 +122,7 @@ async fn content(config: &Config, name: &str) -> anyhow::Result<Vec<u8>> {
 /// # Errors
 /// If it is not there, or cannot be read.
 pub(super) async fn pin(args: &PinArgs, out: &mut impl Write) -> anyhow::Result<ExitCode> {
-    let config = Config::load(&args.flags.0, &process_environment())?;
+    let config = Config::for_plugins(&args.flags.0, &process_environment())?;
     if let Some(parsed) = OciReference::parse(&args.name) {
         let reference = parsed.map_err(|wrong| anyhow!("{}; {}", wrong.problem, wrong.remedy))?;
         let found = Registries::new(&config.plugins.origin.oci).find(&reference, None).await;

@@ -1,7 +1,7 @@
 //! All workloads of a host, a line each. Pure.
 
 use tidegate_lab::text_table::aligned;
-use tidegate_runtime::text::plain;
+use tidegate_runtime::text::{one_line, plain};
 
 use super::host::Host;
 use super::lines::{Line, Look, clock, line, rate, span};
@@ -92,9 +92,4 @@ fn row(of: &Workload) -> [String; 8] {
         told(last),
     ]
     .map(|cell| plain(&one_line(&cell)))
-}
-
-/// A remedy stands in a line of its own.
-fn one_line(text: &str) -> String {
-    text.lines().map(str::trim).collect::<Vec<_>>().join("; ")
 }

@@ -5,6 +5,7 @@ use super::keys::Key;
 use super::lines::{Line, Look, line, span};
 use super::status::Workload;
 use super::{detail, overview};
+use tidegate_runtime::text::one_line;
 
 /// The least columns and lines in which something can be told.
 const LEAST: (usize, usize) = (20, 5);
@@ -130,7 +131,7 @@ fn away(host: &Host, from: &str, width: usize) -> Vec<Line> {
             format!("AWAY for {}: what is below is what it said before; {why}", span(ms))
         }
     };
-    vec![line(&text, width, Look::Bold)]
+    vec![line(&one_line(&text), width, Look::Bold)]
 }
 
 #[cfg(test)]

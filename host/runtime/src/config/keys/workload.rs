@@ -420,13 +420,13 @@ pub const WORKLOAD: &[Key] = &[
         .more("The host holds no body whole, so what a guest keeps of it counts as its memory."),
     Key::duration("limits.http-connect")
         .flag("limit-http-connect")
-        .default("5s")
+        .default("3s")
         .range("1ms to 1h")
-        .help("How long an HTTP request waits for its turn, and then for a connection")
-        .more("All that HTTP takes counts in `limits.time` too."),
+        .help("How long an HTTP request waits for its turn, and then for a connection, names and TLS included")
+        .more("All that HTTP takes counts in `limits.time` too: where that is shorter, it ends the call first."),
     Key::duration("limits.http-first-byte")
         .flag("limit-http-first-byte")
-        .default("10s")
+        .default("5s")
         .range("1ms to 1h")
         .help("How long an HTTP request may take, once it is connected, until its response begins"),
     Key::size("limits.kv-value")

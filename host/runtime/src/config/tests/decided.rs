@@ -188,6 +188,7 @@ fn who_may_change_things_over_http_has_a_token_that_cannot_be_guessed() {
     assert!(!format!("{written:?}").contains("0123"));
     for (wrong, told) in [
         ("{ token = \"hunter2\" }", "its token is so short"),
+        ("{ token = \"0123456789abcdef\u{20ac}\" }", "its token holds other characters than visible ASCII ones"),
         ("{}", "it has no token"),
         ("{ token = { env = \"T\" }, user = \"ada\" }", "unknown key user"),
         ("\"hunter2\"", "expected a table"),

@@ -178,6 +178,18 @@ fn a_context_replaces_what_is_below_it_and_yields_to_what_is_above() {
 }
 
 #[test]
+fn what_is_about_plugins_needs_no_workload_and_no_file() {
+    let bucket = |line: &str| Config::for_plugins(&flags(line), &variables(&[])).map(|of| of.plugins.origin.bucket);
+    assert_eq!(bucket("--plugin-bucket B"), Ok(Some("B".to_owned())));
+    let (_directory, file) = written("[nats]\nurl = \"nats://here\"\n[plugins]\nbucket = \"C\"\n");
+    assert_eq!(bucket(&file), Ok(Some("C".to_owned())));
+    assert!(refused(&file, &[]).contains("there is no workload"));
+    // What is written all the same has to be right.
+    let (_directory, wrong) = written("[plugins]\nbucket = \"C\"\n[workload.orders]\nstream = \"S\"\n");
+    assert!(bucket(&wrong).is_err_and(|errors| errors.to_string().contains("workload.orders.handler: is missing")));
+}
+
+#[test]
 fn a_command_that_only_connects_needs_no_workload() {
     let nats = Nats::load(&Layer::default(), None, &variables(&[("NATS_URL", "nats://env")])).unwrap();
     assert_eq!(nats.servers, ["nats://env"]);

@@ -52,7 +52,12 @@ fn a_wrong_type_is_told_the_right_one() {
         ("retry.backoff = \"1s\"", "expected a list of durations, found a string"),
         ("settings.at = 2020-01-01", "expected a string, a number or a boolean"),
         ("settings.at = { env = 1 }", "this says neither a variable nor a file; write a string, { env = \"NAME\" }"),
-        ("settings.at = { env = \"A\", file = \"b\" }", "this says neither a variable nor a file"),
+        (
+            "settings.at = { env = \"A\", file = \"b\" }",
+            "this says both a variable and a file, and it can be one of them; ",
+        ),
+        ("settings.at = { file = \"b\", x = 1, env = \"A\" }", "this says both a variable and a file"),
+        ("settings.at = { file = \"b\", x = 1 }", "this says neither a variable nor a file"),
         ("settings.at = { env = \"A=B\" }", "this cannot be the name of a variable"),
         ("settings.at = { file = \"\" }", "the path is empty"),
         ("policy-settings.at = { env = \"A\" }", "what a policy is told cannot be a secret, for the journal keeps it"),
@@ -263,6 +268,76 @@ fn an_order_that_cannot_be_kept_is_told() {
         let error = one(lines);
         assert!(error.starts_with(expected), "{lines}: {error}");
     }
+}
+
+#[test]
+fn a_key_that_no_message_can_have_is_told_the_token_that_there_is() {
+    let told = |at: &str, subjects: &str, most: u32| {
+        format!(
+            "{at}: no message has this token of its subject, for what is read is {subjects}: each would have a key of \
+             its own and wait for no other; name a token that is there, such as \"subject:{most}\", or correct filter \
+             or subjects"
+        )
+    };
+    let (order, per_key) = ("line 6: workload.orders.order-key", "line 6: workload.orders.per-key.key");
+    for (lines, expected) in [
+        ("subjects = [\"wt.*\"]\norder-key = \"subject:3\"", told(order, "\"wt.*\"", 2)),
+        ("filter = [\"wt.a\", \"wt\"]\norder-key = \"subject:3\"", told(order, "\"wt.a\", \"wt\"", 2)),
+        (
+            "subjects = \"wt.>\"\nfilter = \"wt.a\"\norder-key = \"subject:3\"",
+            told(&order.replace('6', "7"), "\"wt.a\"", 2),
+        ),
+        ("subjects = \"wt\"\nper-key = { key = \"subject:2\", max-in-flight = 1 }", told(per_key, "\"wt\"", 1)),
+        ("filter = \"wt.a\"\norder-key = \"subject:3\"\npartitions = 4", told(order, "\"wt.a\"", 2)),
+    ] {
+        assert_eq!(one(lines), expected);
+    }
+    for lines in [
+        "order-key = \"subject:3\"",
+        "subjects = [\"wt\", \"wt.*.>\"]\norder-key = \"subject:3\"",
+        "subjects = \">\"\nfilter = \"wt.*.*\"\norder-key = \"subject:3\"",
+        "subjects = \"wt\"\norder-key = \"header:Id\"",
+        "subjects = \"wt\"\norder-key = \"subject\"",
+    ] {
+        Config::from_toml(&format!("{LEAST}{lines}\n")).unwrap_or_else(|errors| panic!("{lines}: {errors}"));
+    }
+    // Another workload says what the stream takes.
+    let maker = "[workload.maker]\nstream = \"ORDERS\"\nsubjects = \"wt.*\"\nhandler = \"h\"\npolicy = \"p\"\n";
+    let errors = errors(&format!("{LEAST}order-key = \"subject:3\"\n{maker}"));
+    assert!(errors.len() == 1 && errors[0].starts_with("line 5: workload.orders.order-key: no message"), "{errors:#?}");
+}
+
+#[test]
+fn a_stream_that_would_take_in_what_the_host_says_itself_is_told_before_it_is_made() {
+    for (subjects, what) in [
+        ("_INBOX.*.x", "what is delivered to this host (_INBOX.>)"),
+        (">", "what is delivered to this host (_INBOX.>)"),
+        ("*.*", "what is delivered to this host (_INBOX.>)"),
+        ("tidegate.>", "its dead letters (tidegate.dead.*)"),
+        ("tidegate.journal.orders", "its lines of the journal (tidegate.journal.*)"),
+    ] {
+        let expected = format!(
+            "line 6: workload.orders.subjects: \"{subjects}\" takes in {what}, so that each message would make new \
+             ones for ever; give the stream subjects of its own, such as \"orders.>\""
+        );
+        assert_eq!(one(&format!("manage = \"create\"\nsubjects = \"{subjects}\"")), expected);
+    }
+    // A host that only binds makes no stream of these.
+    Config::from_toml(&format!("{LEAST}subjects = \">\"\n")).unwrap();
+    let created = format!("{LEAST}manage = \"create\"\nsubjects = \"mine.>\"\n");
+    Config::from_toml(&created).unwrap();
+    for own in ["[nats]\ninbox-prefix = \"mine\"\n", "nats = { url = \"nats://a\", inbox-prefix = \"mine\" }\n"] {
+        let errors = errors(&format!("{created}{own}"));
+        assert!(errors.len() == 1 && errors[0].contains("(mine.>)"), "{errors:#?}");
+    }
+    for (stream, lines) in [("TIDEGATE_DEAD", ""), ("MORGUE", "[dead-letters]\nstream = \"MORGUE\"\n")] {
+        let errors = errors(&format!("{}{lines}", LEAST.replace("ORDERS", stream)));
+        let expected =
+            format!("line 2: workload.orders.stream: \"{stream}\" is where this host keeps dead letters, so");
+        assert!(errors.len() == 1 && errors[0].starts_with(&expected), "{errors:#?}");
+    }
+    let journal = LEAST.replace("ORDERS", "LINES") + "[journal]\nstream = \"LINES\"\n";
+    assert!(errors(&journal)[0].contains("\"LINES\" is where this host keeps lines of the journal"));
 }
 
 #[test]

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use super::turn::Turn;
 use super::{Arc, Held, Inbox, Instant, Mutex, Notify, Waiting};
-use crate::config::OrderKey;
 use crate::delivery::consumer_settings::Effective;
 use crate::delivery::order::seen::KeysSeen;
 use crate::delivery::order::{Asked, Completeness, Dispatch, KeyHash, KeyHasher, Limits, SettledLate};
@@ -88,7 +87,7 @@ impl<D> OrderState<D> {
 }
 
 impl<D> Ordered<D> {
-    pub(super) fn new(by: OrderKey, limits: Limits, consumer: Arc<Effective>, inbox: Weak<Inbox<D>>) -> Self {
+    pub(super) fn new(hasher: KeyHasher, limits: Limits, consumer: Arc<Effective>, inbox: Weak<Inbox<D>>) -> Self {
         let state = OrderState {
             dispatch: Dispatch::default(),
             here: Completeness::new(Instant::now()),
@@ -100,7 +99,7 @@ impl<D> Ordered<D> {
             spare: Vec::new(),
         };
         Self {
-            hasher: KeyHasher::new(by),
+            hasher,
             limits,
             consumer,
             state: Mutex::new(state),

@@ -13,7 +13,7 @@ use super::{Arc, Company, Delivery, Held, Inbox, Instant, Relaxed, Waiting, atte
 use crate::config::OrderKey;
 use crate::delivery::consumer_settings::Effective;
 use crate::delivery::order::seen::KeysSeen;
-use crate::delivery::order::{Asked, Limits, Unsettled};
+use crate::delivery::order::{Asked, KeyHasher, Limits, Unsettled};
 
 /// What to do next about an order.
 #[derive(Debug, Clone, Copy)]
@@ -32,7 +32,8 @@ impl<D: Held> Inbox<D> {
     /// The same inbox, which keeps the order of each key. No more than `limits` wait for earlier messages of their key.
     pub(crate) fn in_order(self, by: OrderKey, limits: Limits, consumer: Arc<Effective>) -> Arc<Self> {
         Arc::new_cyclic(|inbox| {
-            let order = Ordered::new(by, limits, consumer, inbox.clone());
+            let hasher = KeyHasher::new(by, self.workload.clone());
+            let order = Ordered::new(hasher, limits, consumer, inbox.clone());
             Self { order: Some(Box::new(order)), ..self }
         })
     }

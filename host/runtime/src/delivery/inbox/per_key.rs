@@ -79,7 +79,7 @@ impl<D: Held> Inbox<D> {
     pub(crate) fn few_of_a_key(self, by: OrderKey, each: usize, limits: Limits, consumer: Arc<Effective>) -> Arc<Self> {
         Arc::new_cyclic(|inbox| {
             let per_key = PerKey {
-                hasher: KeyHasher::new(by),
+                hasher: KeyHasher::new(by, self.workload.clone()),
                 limits,
                 consumer,
                 places: Mutex::new(KeyPlaces::new(each)),

@@ -2,9 +2,12 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, BuildHasherDefault, Hasher, RandomState};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use crate::config::OrderKey;
 use crate::contract::Delivery;
+use crate::subject::shown;
 
 /// Stands for a key. Two keys that have the same one are taken for one key, which is as right and a little slower; the
 /// state of the hasher is random, so that nobody can look for such keys.
@@ -34,19 +37,45 @@ impl Hasher for AsIs {
 pub(crate) struct KeyHasher {
     by: OrderKey,
     state: RandomState,
+    workload: Arc<str>,
+    /// Whether it was told that a message has no key.
+    told: AtomicBool,
 }
 
 impl KeyHasher {
-    pub(crate) fn new(by: OrderKey) -> Self {
-        Self { by, state: RandomState::new() }
+    pub(crate) fn new(by: OrderKey, workload: Arc<str>) -> Self {
+        Self { by, state: RandomState::new(), workload, told: AtomicBool::new(false) }
     }
 
     /// The key of a delivery. A message without the key has one of its own, and keeps no order with any other.
     pub(crate) fn hash(&self, delivery: &Delivery) -> KeyHash {
         match text(&self.by, delivery) {
             Some(key) => self.state.hash_one(key),
-            None => self.state.hash_one(delivery.stream_sequence),
+            None => {
+                self.keyless(delivery);
+                self.state.hash_one(delivery.stream_sequence)
+            }
         }
+    }
+
+    /// Tells the first message that has no key.
+    fn keyless(&self, delivery: &Delivery) {
+        if self.is_first() {
+            let (workload, subject) = (&*self.workload, shown(&delivery.subject));
+            let (stream_sequence, missing) = (delivery.stream_sequence, &self.by);
+            tracing::warn!(
+                workload,
+                stream_sequence,
+                subject,
+                "a message has no key, for {missing} is missing: it waits for none, and none waits for it; other such \
+                 messages are not told"
+            );
+        }
+    }
+
+    /// Whether nothing was told before.
+    fn is_first(&self) -> bool {
+        !self.told.load(Relaxed) && !self.told.swap(true, Relaxed)
     }
 
     /// The key of a delivery, to be shown.
@@ -107,9 +136,17 @@ mod tests {
 
     #[test]
     fn messages_without_the_key_have_each_its_own() {
-        let hasher = KeyHasher::new(OrderKey::Header("Order-Id".into()));
+        let hasher = KeyHasher::new(OrderKey::Header("Order-Id".into()), "orders".into());
         let hash = |stream_sequence| hasher.hash(&Delivery { stream_sequence, ..Delivery::default() });
         assert_ne!(hash(1), hash(2));
         assert_eq!(hash(1), hash(1));
+        assert!(!hasher.is_first(), "it was told");
+    }
+
+    #[test]
+    fn only_a_message_without_the_key_is_told_and_only_the_first() {
+        let hasher = KeyHasher::new(OrderKey::Token(3), "orders".into());
+        hasher.hash(&Delivery { subject: "shop.orders.7".into(), ..Delivery::default() });
+        assert!(hasher.is_first() && !hasher.is_first());
     }
 }

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::KeyRequests;
 use crate::config::FleetConfig;
 use crate::jetstream::Client;
-use crate::jetstream::bucket::{is_deletion, stream, subject};
+use crate::jetstream::bucket::{is_deletion, sealed, stream, subject};
 use crate::jetstream::bucket_setup::wanted;
 use crate::jetstream::create_errors::{Creation, remedy};
 use crate::permissions::{Denial, Verb};
@@ -106,6 +106,9 @@ impl Bucket {
         let body = json!({ "filter": subject(&self.name, key), "seq": until.saturating_add(1) }).to_string();
         let asked = self.client.api_subject(&format!("STREAM.PURGE.{}", stream(&self.name)));
         let answer = self.requests.ask(asked, HeaderMap::new(), body.into()).await?;
+        if let Some(error) = sealed(&self.name, &answer.payload) {
+            return Err(error);
+        }
         let answer: Value = serde_json::from_slice(&answer.payload).unwrap_or_default();
         if answer.get("success") == Some(&Value::Bool(true)) {
             return Ok(());

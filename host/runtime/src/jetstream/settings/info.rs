@@ -164,6 +164,8 @@ pub struct StreamConfig {
     pub republish: Option<Republish>,
     pub subject_transform: Option<SubjectTransform>,
     pub consumer_limits: ConsumerLimits,
+    pub mirror: Option<Origin>,
+    pub sources: Vec<Origin>,
 }
 
 /// The subject on which a stream publishes again what it has stored.
@@ -179,6 +181,36 @@ pub struct Republish {
 pub struct SubjectTransform {
     pub src: String,
     pub dest: String,
+}
+
+/// A stream that another has messages from.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(default)]
+pub struct Origin {
+    pub name: String,
+    pub filter_subject: String,
+    pub subject_transforms: Vec<SubjectTransform>,
+    pub external: Option<External>,
+}
+
+/// Where a stream of another domain or account is asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(default)]
+pub struct External {
+    pub api: String,
+}
+
+impl Origin {
+    /// Whether it is a stream of another domain or account, whatever its name.
+    pub(super) fn is_elsewhere(&self) -> bool {
+        self.external.as_ref().is_some_and(|external| !external.api.is_empty())
+    }
+
+    /// The subjects that its messages are limited to. Empty if all are taken.
+    pub(super) fn filters(&self) -> Vec<&str> {
+        let mapped = self.subject_transforms.iter().map(|transform| transform.src.as_str());
+        mapped.chain([self.filter_subject.as_str()]).filter(|subject| !subject.is_empty()).collect()
+    }
 }
 
 /// Limits that a stream's consumers inherit.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::info::{ConsumerConfig, ConsumerState, FOR_EVER, StreamConfig, duration};
 use super::mapping::{mapped, unmapped};
-use super::overlap::{Reserved, reserved};
+use super::overlap::{Reserved, circular};
 use super::refusal::SettingsRefusal;
 use crate::config::units::show_duration;
 use crate::config::{Manage, Workload};
@@ -61,7 +61,7 @@ pub fn judge(
     own: Reserved<'_>,
 ) -> ConsumerVerdict {
     let (config, edit) = (&consumer.config, Edit { stream: &stream.name, consumer: &workload.queue.consumer });
-    let refusal = reserved(stream, None, own)
+    let refusal = circular(stream, &workload.name, own)
         .or_else(|| unmapped(stream, &workload.queue))
         .map(|SettingsRefusal { problem, remedy }| SettingsRefusal {
             problem: format!("of its stream: {problem}"),
@@ -388,7 +388,9 @@ fn differs(config: &ConsumerConfig, stream: &StreamConfig, workload: &Workload, 
     }
     let batch = i64::try_from(workload.pull.batch).unwrap_or(i64::MAX);
     let derived = i64::from(workload.scale.max).saturating_mul(batch).saturating_mul(2).max(1_000);
-    let buffer = workload.order.as_ref().map_or(0, |order| i64::try_from(order.buffer).unwrap_or(i64::MAX));
+    // What waits for its turn is unsettled too.
+    let buffers = [workload.order.as_ref().map(|of| of.buffer), workload.per_key.as_ref().map(|of| of.buffer)];
+    let buffer = buffers.into_iter().flatten().max().map_or(0, |buffer| i64::try_from(buffer).unwrap_or(i64::MAX));
     let derived = derived.saturating_add(buffer);
     let limit = stream.consumer_limits.max_ack_pending;
     let wanted = if limit > 0 { queue.max_ack_pending.min(limit) } else { queue.max_ack_pending };
@@ -418,12 +420,12 @@ fn of_stream(stream: &StreamConfig) -> Vec<String> {
     warnings
 }
 
-/// The warning that a handler may publish messages that it is then given itself, if it may.
-fn loops(config: &ConsumerConfig, stream: &StreamConfig, workload: &Workload) -> Option<String> {
+/// The warnings that a handler may send messages that it is then given itself, if it may.
+fn loops(config: &ConsumerConfig, stream: &StreamConfig, workload: &Workload) -> Vec<String> {
     let filters = match &workload.queue.partition {
         None => config.filters(),
         // Its consumer's filters are of subjects as the stream has them.
         Some(_) => workload.queue.filter.clone(),
     };
-    workload.grants.loop_over(if filters.is_empty() { &stream.subjects } else { &filters })
+    workload.grants.loops_over(&stream.name, if filters.is_empty() { &stream.subjects } else { &filters })
 }

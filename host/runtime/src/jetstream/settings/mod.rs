@@ -19,5 +19,5 @@ pub use judge::judge;
 pub(crate) use judge::judge_watch;
 pub(crate) use mapping::unmapped;
 pub use overlap::Reserved;
-pub(crate) use overlap::reserved;
+pub(crate) use overlap::{circular, reserved};
 pub use refusal::SettingsRefusal;

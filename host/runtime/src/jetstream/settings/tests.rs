@@ -39,8 +39,10 @@ fn stream(more: Value) -> StreamConfig {
     serde_json::from_value(config).unwrap()
 }
 
+const OWN: Reserved<'_> = Reserved { inbox: "_INBOX", letters: "TIDEGATE_DEAD", journal: Some("JOURNAL") };
+
 fn judged(state: &ConsumerState, stream: &StreamConfig, more: &str) -> ConsumerVerdict {
-    judge(state, stream, &workload(more), Reserved { inbox: "_INBOX" })
+    judge(state, stream, &workload(more), OWN)
 }
 
 fn alone(setting: &str, value: Value) -> ConsumerVerdict {
@@ -80,7 +82,7 @@ fn an_order_may_have_a_pinned_client_and_in_a_fleet_has_to() {
     }
     let mut shared = workload(order);
     shared.order.as_mut().unwrap().in_fleet = true;
-    let of = |state: &ConsumerState| judge(state, &stream(json!({})), &shared, Reserved { inbox: "_INBOX" }).refusal;
+    let of = |state: &ConsumerState| judge(state, &stream(json!({})), &shared, OWN).refusal;
     assert!(of(&with("description", json!(""))).unwrap().problem.contains("the hosts of a fleet share it"));
     assert_eq!(of(&with_group("pinned_client", 8 * SECOND)), None);
 }
@@ -211,6 +213,12 @@ fn every_difference_from_the_configuration_is_said_with_the_command_that_mends_i
         assert_eq!(warnings.len(), 1, "{setting}: {warnings:?}");
         assert!(warnings[0].contains(said), "{setting}: {warnings:?}");
     }
+    // What waits for its turn is counted where nothing is said of it.
+    for keys in ["per-key = { key = \"subject:2\", max-in-flight = 1 }", "order-key = \"subject:2\""] {
+        assert_eq!(differs("max_ack_pending", json!(5000), keys), Vec::<String>::new(), "{keys}");
+    }
+    let written = "max-ack-pending = 4300\nper-key = { key = \"subject:2\", max-in-flight = 1 }";
+    assert_eq!(differs("max_ack_pending", json!(5000), written).len(), 1);
     // A file that only binds and leaves a key out says nothing about it.
     for (setting, value) in
         [("ack_wait", json!(60 * SECOND)), ("max_ack_pending", json!(9000)), ("filter_subject", json!("orders.eu.>"))]
@@ -243,17 +251,67 @@ fn a_stream_that_takes_in_what_the_host_says_itself_is_refused() {
         (json!(["tidegate.>"]), "its dead letters (tidegate.dead.*)"),
         (json!(["tidegate.journal.orders"]), "its lines of the journal"),
     ] {
-        let refusal = reserved(&stream(json!({ "subjects": subjects })), None, Reserved { inbox: "_INBOX" });
+        let refusal = reserved(&stream(json!({ "subjects": subjects })), None, "_INBOX");
         let refusal = refusal.unwrap_or_else(|| panic!("{subjects} is taken"));
         assert!(refusal.problem.contains(what), "{subjects}: {}", refusal.problem);
         assert!(refusal.remedy.contains("nats stream edit ORDERS"), "{}", refusal.remedy);
     }
     let own = stream(json!({ "subjects": ["tidegate.dead.*"] }));
-    assert_eq!(reserved(&own, Some("tidegate.dead.*"), Reserved { inbox: "_INBOX" }), None);
+    assert_eq!(reserved(&own, Some("tidegate.dead.*"), "_INBOX"), None);
     let republished = stream(json!({ "republish": { "src": ">", "dest": "_INBOX.>" } }));
-    assert!(reserved(&republished, None, Reserved { inbox: "_INBOX" }).unwrap().problem.contains("republishes"));
-    let own = reserved(&stream(json!({ "subjects": ["*.*"] })), None, Reserved { inbox: "_MINE" }).unwrap();
+    assert!(reserved(&republished, None, "_INBOX").unwrap().problem.contains("republishes"));
+    let own = reserved(&stream(json!({ "subjects": ["*.*"] })), None, "_MINE").unwrap();
     assert!(own.problem.contains("_MINE.>"), "{}", own.problem);
+}
+
+#[test]
+fn a_stream_that_brings_back_what_the_host_keeps_of_its_workload_is_refused() {
+    let refusal = |settings: Value| circular(&stream(settings), "orders", OWN);
+    let letters = "TIDEGATE_DEAD brings it this workload's dead letters";
+    let lines = "JOURNAL brings it this workload's lines of the journal";
+    for (settings, how, what, remedy) in [
+        (json!({ "sources": [{ "name": "A" }, { "name": "TIDEGATE_DEAD" }] }), "source", letters, "`OTHER.dead`"),
+        (json!({ "mirror": { "name": "TIDEGATE_DEAD" } }), "mirror", letters, "Read another stream"),
+        (
+            json!({ "sources": [{ "name": "TIDEGATE_DEAD", "filter_subject": "*.dead" }] }),
+            "source",
+            letters,
+            "nats stream edit ORDERS",
+        ),
+        (
+            json!({ "sources": [
+                { "name": "TIDEGATE_DEAD", "subject_transforms": [{ "src": "orders.>", "dest": "x" }] },
+            ] }),
+            "source",
+            letters,
+            "nats stream edit ORDERS",
+        ),
+        (json!({ "sources": [{ "name": "JOURNAL" }] }), "source", lines, "`tidegate.journal.OTHER`"),
+        (
+            json!({ "mirror": { "name": "JOURNAL", "filter_subject": "tidegate.journal.*" } }),
+            "mirror",
+            lines,
+            "Read another stream",
+        ),
+    ] {
+        let told = refusal(settings.clone()).unwrap_or_else(|| panic!("{settings} is taken"));
+        assert_eq!(told.problem, format!("its {how} {what}, so that each message would make new ones for ever"));
+        assert!(told.remedy.contains(remedy), "{settings}: {}", told.remedy);
+    }
+    for settings in [
+        // Another domain's stream of that name is another stream.
+        json!({ "sources": [{ "name": "TIDEGATE_DEAD", "external": { "api": "$JS.hub.API", "deliver": "" } }] }),
+        json!({ "mirror": { "name": "TIDEGATE_DEAD", "external": { "api": "$JS.hub.API" } } }),
+        // Letters of other workloads may be handled.
+        json!({ "sources": [{ "name": "TIDEGATE_DEAD", "filter_subject": "bills.dead" }] }),
+        json!({ "sources": [{ "name": "JOURNAL", "filter_subject": "tidegate.journal.bills" }, { "name": "A" }] }),
+    ] {
+        assert_eq!(refusal(settings.clone()), None, "{settings}");
+    }
+    let bound = judged(&with("max_waiting", json!(512)), &stream(json!({ "mirror": { "name": "TIDEGATE_DEAD" } })), "");
+    assert!(bound.refusal.unwrap().problem.starts_with("of its stream: its mirror TIDEGATE_DEAD"));
+    let alone = Reserved { journal: None, ..OWN };
+    assert_eq!(circular(&stream(json!({ "sources": [{ "name": "JOURNAL" }] })), "orders", alone), None);
 }
 
 #[test]
@@ -306,6 +364,13 @@ fn a_grant_for_what_the_workload_reads_itself_is_a_warning() {
     let said = warnings("orders.*", &state);
     assert!(said.len() == 1 && said[0].contains("`orders.*`") && said[0].contains("`orders.new`"), "{said:?}");
     assert_eq!(warnings("orders.done", &with("max_waiting", json!(512))).len(), 1);
+    let of =
+        |stream: Value, grants: &str| judged(&with("max_waiting", json!(512)), &self::stream(stream), grants).warnings;
+    let asks = of(json!({}), "grants.request = \"orders.price\"");
+    assert!(asks.len() == 1 && asks[0].contains("grants.request has `orders.price`"), "{asks:?}");
+    let bucket = json!({ "name": "KV_counters", "subjects": ["$KV.counters.>"] });
+    let writes = of(bucket, "grants.kv = \"read-write counters/a\"");
+    assert!(writes.len() == 1 && writes[0].contains("this workload reads `$KV.counters.>`"), "{writes:?}");
 }
 
 #[test]

@@ -5,32 +5,42 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-/// The shortest time between two lines.
+/// The shortest time between two lines of one thing.
 const BETWEEN: Duration = Duration::from_secs(1);
+/// Lines in that time, each of another thing.
+const MOST: usize = 8;
 
-/// At most one line a second of one workload.
+/// Of one workload: at most one line a second of one thing, and a few of different things.
 #[derive(Debug, Default)]
 pub(crate) struct DenialLog {
-    last: Mutex<Told>,
+    told: Mutex<Told>,
 }
 
 #[derive(Debug, Default)]
 struct Told {
-    at: Option<Instant>,
-    /// Denials since then that nothing was said of.
+    /// What was told within the last second, and when.
+    lately: Vec<(String, Instant)>,
+    /// Denials since the last line that nothing was said of.
     more: u64,
 }
 
 impl DenialLog {
-    /// Whether something is to be said of this denial, and how many before it nothing was said of.
+    /// Whether something is to be said of this denial, where all are of one thing, and how many before it nothing was
+    /// said of.
     pub(crate) fn admit(&self) -> Option<u64> {
-        let mut last = self.last.lock();
-        if last.at.is_some_and(|at| at.elapsed() < BETWEEN) {
-            last.more = last.more.saturating_add(1);
+        self.admit_of("")
+    }
+
+    /// The same where they are of different things.
+    pub(crate) fn admit_of(&self, thing: &str) -> Option<u64> {
+        let mut told = self.told.lock();
+        told.lately.retain(|(_, at)| at.elapsed() < BETWEEN);
+        if told.lately.len() >= MOST || told.lately.iter().any(|(known, _)| known == thing) {
+            told.more = told.more.saturating_add(1);
             return None;
         }
-        last.at = Some(Instant::now());
-        Some(std::mem::take(&mut last.more))
+        told.lately.push((thing.to_owned(), Instant::now()));
+        Some(std::mem::take(&mut told.more))
     }
 }
 
@@ -46,5 +56,25 @@ mod tests {
         tokio::time::advance(BETWEEN).await;
         assert_eq!(log.admit(), Some(2));
         assert_eq!(log.admit(), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn each_thing_is_told_beside_the_others_and_what_was_left_out_with_the_next_line() {
+        let log = DenialLog::default();
+        assert_eq!([log.admit_of("a"), log.admit_of("a"), log.admit_of("a")], [Some(0), None, None]);
+        assert_eq!([log.admit_of("b"), log.admit_of("c"), log.admit_of("b")], [Some(2), Some(0), None]);
+        tokio::time::advance(BETWEEN).await;
+        assert_eq!([log.admit_of("b"), log.admit_of("a")], [Some(1), Some(0)]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn names_without_end_are_a_few_lines_a_second() {
+        let log = DenialLog::default();
+        let told =
+            |from: usize| (from..from + 1000).filter_map(|name| log.admit_of(&name.to_string())).collect::<Vec<_>>();
+        assert_eq!(told(0), [0; MOST]);
+        tokio::time::advance(BETWEEN).await;
+        let left_out = 1000 - MOST as u64;
+        assert_eq!(told(1000), [left_out, 0, 0, 0, 0, 0, 0, 0]);
     }
 }

@@ -223,6 +223,9 @@ impl BucketPlace {
         let allowed = |size: u64| {
             if size > most { Err(PluginRefusal::TooLarge { size, most: show_size(&most) }) } else { Ok(()) }
         };
+        if let Some(why) = object.problem {
+            return Err(PluginRefusal::Object(why));
+        }
         allowed(object.bytes)?;
         let read = store.read(plugin, most).await.map_err(PluginRefusal::Object)?;
         // It may be another one by now, and is taken as it is described now.
@@ -265,7 +268,7 @@ mod tests {
     struct Incomplete(AtomicUsize);
 
     fn object(revision: u64) -> PluginObject {
-        PluginObject { name: "probe".to_owned(), revision, bytes: 9, digest: None, signature: None }
+        PluginObject { name: "probe".to_owned(), revision, bytes: 9, digest: None, signature: None, problem: None }
     }
 
     impl PluginObjects for Incomplete {

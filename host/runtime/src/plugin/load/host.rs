@@ -178,10 +178,21 @@ impl PluginHost {
         let linked = to.linker.instantiate_pre(&component).and_then(W::of);
         let world = linked.map_err(|error| PluginRefusal::Link(brief(&format!("{error:#}"), SAID)))?;
         let lines = lines(&source).await;
+        let pooled = if wanted.isolated && !asynchronous { self.pooled(&source).await } else { None };
         let (engines, engine) = (Arc::clone(&self.0.engines), to.engine.clone());
-        let plugin = Plugin { engines, engine, generation: source.generation, declared, lines, world };
+        let plugin = Plugin { engines, engine, generation: source.generation, declared, lines, world, pooled };
         W::try_out(&plugin, limits).await.map_err(PluginRefusal::Trial)?;
         Ok(plugin)
+    }
+
+    /// The component once more, in the engine that has a pool. `None` where that has no room, or the component takes
+    /// more than a place of it.
+    async fn pooled<W: World>(&self, source: &FileContent) -> Option<(Engine, W)> {
+        let to = self.0.engines.pooled_handlers()?;
+        // Its code is in the cache by now.
+        let component = load_or_compile(to.engine.clone(), source).await.ok()?;
+        let world = to.linker.instantiate_pre(&component).and_then(W::of).ok()?;
+        Some((to.engine.clone(), world))
     }
 
     /// Reads off the async threads.

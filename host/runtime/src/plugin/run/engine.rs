@@ -10,9 +10,10 @@ use wasmtime::component::Linker;
 use wasmtime::{Cache, Config, Engine};
 
 use super::bindings;
-use super::engine_config::{RESERVATION, async_handlers, handlers, policies};
+use super::engine_config::{RESERVATION, async_handlers, handlers, policies, pooled_handlers};
 use super::guest::Guest;
 use super::room::{Need, Rooms};
+use super::system;
 use super::ticker::Ticker;
 use super::usage::Meter;
 use crate::contract::Fault;
@@ -26,6 +27,9 @@ pub struct Engines {
     pub(crate) policies: WorldEngine,
     /// Of handlers of the asynchronous form, made when the first of them is loaded.
     async_handlers: OnceLock<Result<WorldEngine, String>>,
+    /// Of handlers of which each message gets an instance of its own, made when the first of them is loaded. `None`
+    /// where there is no room for its pool.
+    pooled_handlers: OnceLock<Option<WorldEngine>>,
     /// Where compiled code is kept.
     cache: Option<Cache>,
     pub(crate) ticker: Ticker,
@@ -58,8 +62,8 @@ impl Engines {
         let policies = WorldEngine::new(&policies(cache), bindings::link_policy).map_err(failed)?;
         let ticker = Ticker::start(vec![handlers.engine.weak(), policies.engine.weak()])
             .map_err(|error| format!("its clock needs a thread: {error}"))?;
-        let async_handlers = OnceLock::new();
-        Ok(Self { rooms: Rooms::new(), handlers, policies, async_handlers, cache: kept, ticker })
+        let (async_handlers, pooled_handlers) = (OnceLock::new(), OnceLock::new());
+        Ok(Self { rooms: Rooms::new(), handlers, policies, async_handlers, pooled_handlers, cache: kept, ticker })
     }
 
     /// The engine of handlers of the asynchronous form.
@@ -74,6 +78,27 @@ impl Engines {
             Ok(made)
         };
         self.async_handlers.get_or_init(make).as_ref().map_err(String::clone)
+    }
+
+    /// The engine of handlers of which each message gets an instance of its own, where there can be one.
+    pub(crate) fn pooled_handlers(&self) -> Option<&WorldEngine> {
+        let make = || {
+            if system::is_bounded() {
+                tracing::debug!("no pool of instances: the address space of this process is limited (ulimit -v)");
+                return None;
+            }
+            match WorldEngine::new(&pooled_handlers(self.cache.clone()), bindings::link_worker) {
+                Ok(made) => {
+                    self.ticker.add(made.engine.weak());
+                    Some(made)
+                }
+                Err(error) => {
+                    tracing::debug!("no pool of instances: {error:#}");
+                    None
+                }
+            }
+        };
+        self.pooled_handlers.get_or_init(make).as_ref()
     }
 
     /// Whether there is an engine of handlers of the asynchronous form.

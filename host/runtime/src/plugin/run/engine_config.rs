@@ -4,7 +4,7 @@
 //! would slow them; policies run under fuel, so that the same call ends in the same place on every machine. Handlers of
 //! the asynchronous form have an engine of their own, because all calls of an engine that can run them cost more.
 
-use wasmtime::{Cache, Config, WasmBacktraceDetails};
+use wasmtime::{Cache, Config, Enabled, PoolingAllocationConfig, WasmBacktraceDetails};
 
 use crate::plugin::limits::instance::STACK;
 
@@ -13,12 +13,47 @@ pub(crate) const RESERVATION: u64 = 4 << 30;
 /// The size up to which this process holds an image of a memory's first contents even if its data are far apart. With a
 /// large size, a component of a few bytes could make this process hold a large image for each memory.
 const IMAGE: u64 = 64 << 10;
+/// How many instances a pool has. What does not fit is made as without one. Each stack takes two mappings of the
+/// process from the start, and each memory its reservation.
+const POOL: u32 = 256;
+/// How many core instances, and tables, a pool has for each instance of a component.
+const CORE_INSTANCES: u32 = 16;
+const TABLES: u32 = 8;
+/// The largest table in a pool.
+pub(crate) const POOL_ELEMENTS: usize = 100_000;
+/// The most bytes of what wasmtime keeps of an instance beside its memories, taken when they are needed.
+const CONTEXT: usize = 16 << 20;
+/// Bytes of a memory or a table that stay with their place in the pool from one instance to the next.
+const KEPT: usize = 64 << 10;
 /// Bytes of the async stack. The part that guest code may not use is for the host's functions.
 const ASYNC_STACK: usize = 2 << 20;
 
 /// How handlers are compiled and run.
 pub(crate) fn handlers(cache: Option<Cache>) -> Config {
     common(cache)
+}
+
+/// The same for handlers of which each message gets an instance of its own: memories, tables and stacks come from a
+/// pool. What is compiled is the same, since that does not depend on where instances are.
+pub(crate) fn pooled_handlers(cache: Option<Cache>) -> Config {
+    let mut pool = PoolingAllocationConfig::new();
+    pool.total_component_instances(POOL)
+        .total_stacks(POOL)
+        .total_memories(POOL)
+        .max_memory_size(RESERVATION as usize)
+        .total_core_instances(POOL * CORE_INSTANCES)
+        .total_tables(POOL * TABLES)
+        .table_elements(POOL_ELEMENTS)
+        .max_core_instance_size(CONTEXT)
+        .max_component_instance_size(CONTEXT)
+        .max_unused_warm_slots(POOL)
+        // What was written is made zero again there where it is little, and given back to the system otherwise.
+        .linear_memory_keep_resident(KEPT)
+        .table_keep_resident(KEPT)
+        .pagemap_scan(Enabled::Auto);
+    let mut config = common(cache);
+    config.allocation_strategy(pool);
+    config
 }
 
 /// How handlers of the asynchronous form are compiled and run. Functions of that form without a callback are left out:

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use wasmtime::{Trap, WasmBacktrace};
+use wasmtime::{PoolConcurrencyLimitError, Trap, WasmBacktrace};
 use wasmtime_wasi::I32Exit;
 
 use super::guest::Guest;
@@ -84,6 +84,9 @@ fn is_without_memory(text: &str) -> bool {
 pub(crate) fn classify_start(error: &wasmtime::Error, guest: &Guest, limits: &Limits, last_words: &str) -> Fault {
     if let Some(why) = too_many(error, limits.instances) {
         return Fault::Start(why);
+    }
+    if error.is::<PoolConcurrencyLimitError>() {
+        return Fault::Room("all places of the pool are taken".into());
     }
     match classify(error, guest, limits, last_words) {
         Fault::Trap(text) => Fault::Start(format!("trapped: {text}")),

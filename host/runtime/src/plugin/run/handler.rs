@@ -5,13 +5,14 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use wasmtime::Store;
 use wasmtime::component::{ComponentExportIndex, InstancePre, TypedFunc};
+use wasmtime::{Engine, Store};
 
 use super::bindings::worker::exports::tidegate::plugin::handler as wit;
 use super::bindings::worker::{Worker, WorkerPre};
 use super::bindings::{ASYNC_HANDLER, BATCH_HANDLER, HANDLER, borrow};
 use super::engine::{Engines, WorldEngine};
+use super::engine_config::POOL_ELEMENTS;
 use super::fault::classify;
 use super::guest::{self as guest_store, Guest, Inputs};
 use super::kind::Kind;
@@ -192,16 +193,33 @@ impl HandlerPlugin {
     /// [`Fault::Room`] if there is none, [`Fault::Start`] if its start function traps, [`Fault::Memory`] if it begins
     /// with more memory than it may have, [`Fault::Time`] if starting takes longer than one call may.
     pub async fn instantiate(&self, context: &WorkerContext) -> Result<HandlerInstance, Fault> {
+        let fits = context.guest.limits.table_elements <= POOL_ELEMENTS;
+        if let Some((engine, world)) = self.pooled.as_ref().filter(|_| fits) {
+            match self.instantiate_in(engine, world, context).await {
+                // All places of the pool may be taken.
+                Err(Fault::Room(_)) => {}
+                made => return made,
+            }
+        }
+        self.instantiate_in(&self.engine, &self.world, context).await
+    }
+
+    async fn instantiate_in(
+        &self,
+        engine: &Engine,
+        world: &HandlerWorld,
+        context: &WorkerContext,
+    ) -> Result<HandlerInstance, Fault> {
         let WorkerContext { guest, worker, settings, http, key_value, messaging, concurrency } = context;
         let place = self.enter(guest)?;
-        let mut store = self.store(guest, *worker, settings.clone(), Inputs::Real);
+        let mut store = self.store(engine, guest, *worker, settings.clone(), Inputs::Real);
         store.data_mut().http = HttpState::new(http.clone());
         store.data_mut().key_value = KeyValueState::new(key_value.clone());
         store.data_mut().messaging = MessagingState::new(messaging.clone());
-        if matches!(self.world, HandlerWorld::Concurrent(..) | HandlerWorld::Streamed(..)) {
+        if matches!(world, HandlerWorld::Concurrent(..) | HandlerWorld::Streamed(..)) {
             guest_store::allow_for(&mut store, *concurrency);
         }
-        let started = self.start(&mut store, &guest.limits).await;
+        let started = self.start(world, &mut store, &guest.limits).await;
         store.data().log.end_call();
         store.data_mut().http.close();
         let meter = store.data().quota.meter().clone();

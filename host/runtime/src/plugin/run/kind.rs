@@ -1,6 +1,6 @@
 //! Which worlds of the contract a component can be used for.
 
-use crate::config::Workload;
+use crate::config::{Isolation, Workload};
 use crate::digest::Digest;
 
 /// What a workload can use a plugin as.
@@ -50,6 +50,8 @@ impl WantedForm {
 pub struct Wanted {
     /// The form of a handler.
     pub form: WantedForm,
+    /// Whether each message gets an instance of its own.
+    pub isolated: bool,
     /// The digest of the only file that it takes; any if there is none.
     pub pin: Option<Digest>,
 }
@@ -57,12 +59,13 @@ pub struct Wanted {
 impl Wanted {
     /// What this workload asks of its handler.
     pub fn handler(workload: &Workload) -> Self {
-        Self { form: WantedForm::of(workload), pin: workload.handler_pin.clone() }
+        let isolated = workload.isolation == Isolation::Message;
+        Self { form: WantedForm::of(workload), isolated, pin: workload.handler_pin.clone() }
     }
 
     /// A policy, pinned to a digest if there is one.
     pub fn policy(pin: Option<&Digest>) -> Self {
-        Self { form: WantedForm::default(), pin: pin.cloned() }
+        Self { pin: pin.cloned(), ..Self::default() }
     }
 }
 

@@ -142,9 +142,9 @@ impl PolicyPlugin {
         let PolicyContext { guest, random } = context;
         let limits = &guest.limits;
         let _place = self.enter(guest)?;
-        let mut store = self.store(guest, 0, Arc::new([]), Inputs::Replayed { now_ms, random, signals });
+        let mut store = self.store(&self.engine, guest, 0, Arc::new([]), Inputs::Replayed { now_ms, random, signals });
         store.set_fuel(limits.fuel).map_err(|error| Fault::Start(format!("{error:#}")))?;
-        let policy = self.start(&mut store, limits).await?;
+        let policy = self.start(&self.world, &mut store, limits).await?;
         store.data_mut().quota.forget();
         let meter = store.data().quota.meter().clone();
         let called = self.engines.call(limits.time, &meter, pin!(call(&policy, &mut store))).await;

@@ -54,6 +54,11 @@ pub(crate) fn supply(instances: u64) -> Supply {
     }
 }
 
+/// Whether the system allows this process less address space than the processor has.
+pub(crate) fn is_bounded() -> bool {
+    getrlimit(Resource::As).current.is_some_and(|limit| limit < ADDRESSES)
+}
+
 /// How many of the allowed mappings the host keeps for itself.
 fn own_mappings(limit: u64) -> u64 {
     (limit / 16).max(OWN_MAPPINGS).min(limit / 2)

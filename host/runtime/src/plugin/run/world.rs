@@ -56,6 +56,8 @@ pub struct Plugin<W> {
     pub(crate) declared: Declared,
     pub(crate) lines: Option<Arc<SourceLines>>,
     pub(crate) world: W,
+    /// The same in the engine that has a pool, where each message gets an instance of its own.
+    pub(crate) pooled: Option<(Engine, W)>,
 }
 
 /// The workload that instances work for, and their limits.
@@ -110,9 +112,10 @@ impl<W: World> Plugin<W> {
         context.room.as_ref().map(|room| room.enter(self.need())).transpose()
     }
 
-    /// Makes a store for one instance, whose log lines carry the worker.
+    /// Makes a store for one instance in this engine, whose log lines carry the worker.
     pub(crate) fn store(
         &self,
+        engine: &Engine,
         context: &GuestContext,
         worker: u64,
         settings: Settings,
@@ -125,15 +128,20 @@ impl<W: World> Plugin<W> {
         };
         let log = GuestLog::new(speaker, worker, Arc::clone(&context.log));
         let quota = Quota::new(&context.limits, self.declared.bytes(), context.usage.of(&self.generation));
-        let mut store = guest::store(&self.engine, context.limits.response, quota, log, settings, inputs);
+        let mut store = guest::store(engine, context.limits.response, quota, log, settings, inputs);
         store.data_mut().lines = self.lines.clone();
         store
     }
 
-    /// Makes an instance in a store.
-    pub(crate) async fn start(&self, store: &mut Store<Guest>, limits: &Limits) -> Result<W::Exports, Fault> {
+    /// Makes an instance in a store of the same engine.
+    pub(crate) async fn start(
+        &self,
+        world: &W,
+        store: &mut Store<Guest>,
+        limits: &Limits,
+    ) -> Result<W::Exports, Fault> {
         let meter = store.data().quota.meter().clone();
-        let started = self.engines.call(limits.time, &meter, pin!(self.world.instantiate(&mut *store))).await?;
+        let started = self.engines.call(limits.time, &meter, pin!(world.instantiate(&mut *store))).await?;
         started.map_err(|error| {
             let last_words = store.data().log.end_call();
             classify_start(&error, store.data(), limits, &last_words)

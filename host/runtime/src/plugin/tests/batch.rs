@@ -14,7 +14,7 @@ use crate::plugin::{
 };
 
 fn of(form: WantedForm) -> Wanted {
-    Wanted { form, pin: None }
+    Wanted { form, ..Wanted::default() }
 }
 
 async fn load(bytes: &[u8], form: WantedForm) -> Result<HandlerPlugin, PluginRefusal> {

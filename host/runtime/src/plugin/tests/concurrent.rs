@@ -13,7 +13,7 @@ use crate::ports::ConcurrentCall;
 
 async fn load(bytes: &[u8], form: WantedForm) -> Result<HandlerPlugin, PluginRefusal> {
     let (_dir, file) = file(bytes);
-    host().load_as(&file, &limits(), &Wanted { form, pin: None }).await.map_err(|error| error.refusal)
+    host().load_as(&file, &limits(), &Wanted { form, ..Wanted::default() }).await.map_err(|error| error.refusal)
 }
 
 async fn instance(limits: Limits) -> HandlerInstance {

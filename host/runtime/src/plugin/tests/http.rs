@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use base64::Engine as _;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
@@ -175,13 +175,58 @@ async fn redirects_are_not_followed_and_what_is_the_connections_is_not_the_guest
     assert_eq!(reply(&mut guest, "header authorization").await, "Ok(())");
 }
 
+/// A peer that takes no connection, for its queue is full: the system answers no more.
+async fn full() -> (TcpListener, TcpStream) {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let listener = socket.listen(0).unwrap();
+    let first = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+    (listener, first)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_silent_server_and_a_peer_without_a_connection_are_told_apart_each_by_its_own_limit() {
+    let server = Server::start(None).await;
+    let mut guest = granted(&server, "limits.http-connect = \"1h\"\nlimits.http-first-byte = \"2s\"\n").await;
+    // What is silent then has a connection in the pool.
+    assert_eq!(get(&mut guest, &server.url("/v1/price")).await, "200 price");
+    assert_eq!(get(&mut guest, &server.url("/v1/never")).await, "ErrorCode::HttpResponseTimeout");
+    assert_eq!(get(&mut guest, &server.url("/v1/price")).await, "200 price");
+    let limits = "limits.http-connect = \"100ms\"\nlimits.http-first-byte = \"1h\"\n";
+    let (mute, (full, _first)) = (TcpListener::bind("127.0.0.1:0").await.unwrap(), full().await);
+    let mut peers = vec![format!("https://{}/", mute.local_addr().unwrap())];
+    // Other systems answer in spite of a full queue.
+    if cfg!(target_os = "linux") {
+        peers.push(format!("http://{}/", full.local_addr().unwrap()));
+    }
+    for peer in peers {
+        let mut guest = instance(&format!("grants.http = [\"{peer}\"]\n{limits}")).await;
+        assert_eq!(get(&mut guest, &peer).await, "ErrorCode::ConnectionTimeout", "{peer}");
+    }
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn each_origin_that_is_denied_is_told_beside_whatever_else_is_told() {
+    let log = Logged::start();
+    let server = Server::start(None).await;
+    let mut guest = granted(&server, "limits.http-response-body = \"64KiB\"\n").await;
+    get(&mut guest, &server.url("/v1/large")).await;
+    for url in ["http://a.example:81/v1/", "http://a.example:81/v1/x", "http://a.example:81/", "http://b.example/"] {
+        assert_eq!(get(&mut guest, url).await, "ErrorCode::HttpRequestDenied", "{url}");
+    }
+    assert_eq!(log.with("more than limits.http-response-body").len(), 1);
+    let denials = log.with("no grant covers it");
+    for origin in ["origin=http://a.example:81 ", "origin=http://b.example "] {
+        assert!(denials.iter().any(|line| line.contains(origin)), "{denials:#?}");
+    }
+    // What was left out of them is told with one of them.
+    let more = |line: &String| line.rsplit_once("more=").unwrap().1.trim().parse::<usize>().unwrap();
+    assert_eq!(denials.len() + denials.iter().map(more).sum::<usize>(), 4, "{denials:#?}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_never_answers_or_never_ends_is_an_error_and_the_instance_goes_on() {
     let server = Server::start(None).await;
-    let limits =
-        "limits.http-first-byte = \"1ms\"\nlimits.http-connect = \"100ms\"\nlimits.http-response-body = \"64KiB\"\n";
-    let mut slow = granted(&server, limits).await;
-    assert_eq!(get(&mut slow, &server.url("/v1/never")).await, "ErrorCode::HttpResponseTimeout");
     let mut guest = granted(&server, "limits.http-response-body = \"64KiB\"\n").await;
     let large = get(&mut guest, &server.url("/v1/large")).await;
     assert!(large.starts_with("ErrorCode::HttpResponseBodySize"), "{large}");

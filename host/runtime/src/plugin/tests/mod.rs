@@ -12,12 +12,13 @@ mod http;
 mod load;
 mod pins;
 mod policy;
+mod pool;
 mod signatures;
 mod wasi;
 
 use std::io;
 use std::path::PathBuf;
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, LazyLock, Once};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -100,6 +101,7 @@ struct Logged {
 
 impl Logged {
     fn start() -> Self {
+        every_event_counts();
         let text = Arc::new(Mutex::new(Vec::new()));
         let writer = Arc::clone(&text);
         let subscriber = tracing_subscriber::fmt()
@@ -116,6 +118,16 @@ impl Logged {
         let text = String::from_utf8(self.text.lock().clone()).unwrap();
         text.lines().filter(|line| line.contains(part)).map(str::to_owned).collect()
     }
+}
+
+/// Keeps `tracing` from remembering, for a moment in which no test of another thread listens, that an event is of
+/// interest to nobody.
+fn every_event_counts() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let nowhere = tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_writer(io::sink).finish();
+        tracing::subscriber::set_global_default(nowhere).unwrap();
+    });
 }
 
 struct SharedBuffer(Arc<Mutex<Vec<u8>>>);

@@ -8,7 +8,7 @@ use tidegate_test_artifacts::probes;
 use super::directory::{logged, next, put, start};
 use super::{Logged, limits};
 use crate::plugin::load::FileContent;
-use crate::plugin::{Directory, HandlerWatch, Wanted, WantedForm};
+use crate::plugin::{Directory, HandlerWatch, Wanted};
 
 const RESCAN: Duration = Duration::from_millis(20);
 
@@ -17,7 +17,7 @@ fn digest(bytes: &[u8]) -> String {
 }
 
 fn pinned(directory: &Directory, bytes: &[u8]) -> HandlerWatch {
-    let wanted = Wanted { form: WantedForm::default(), pin: Some(digest(bytes).into()) };
+    let wanted = Wanted { pin: Some(digest(bytes).into()), ..Wanted::default() };
     directory.watch_as("probe", &wanted, &limits())
 }
 

@@ -405,7 +405,7 @@ impl Snapshot {
         )?;
         encoder.gauges(
             "tidegate_order_standby",
-            "1 if another host is given the messages, where an order is kept",
+            "1 if another host is given the messages or none has come here yet, where an order is kept",
             None,
             self.some(|workload| workload.order.as_ref().map(|order| f64::from(u8::from(order.standby)))),
         )?;

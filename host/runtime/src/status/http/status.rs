@@ -244,7 +244,9 @@ struct DecisionStatus {
     at_ms: u64,
     desired: u32,
     count: u32,
+    /// Why it was made first, and last.
     reason: String,
+    latest_reason: String,
     times: u64,
 }
 
@@ -451,8 +453,8 @@ fn seen(seen: Observation) -> SeenStatus {
     }
 }
 
-fn decision(Decided { at, desired, count, reason, times, .. }: Decided) -> DecisionStatus {
-    DecisionStatus { at_ms: unix_millis(at), desired, count, reason, times }
+fn decision(Decided { at, desired, count, reason, latest_reason, times, .. }: Decided) -> DecisionStatus {
+    DecisionStatus { at_ms: unix_millis(at), desired, count, reason, latest_reason, times }
 }
 
 fn plugin(state: PluginState) -> PluginStatus {

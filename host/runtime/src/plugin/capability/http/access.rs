@@ -27,7 +27,10 @@ pub struct HttpAccess {
     places: Arc<Semaphore>,
     /// Made when the first instance starts, if anything is granted.
     client: OnceCell<HttpClient>,
-    log: DenialLog,
+    /// Of what no grant covers.
+    denials: DenialLog,
+    /// Of whatever else became of requests.
+    failures: DenialLog,
 }
 
 /// The limits of requests.
@@ -74,7 +77,8 @@ impl HttpAccess {
             limits,
             places: Arc::new(Semaphore::new(limits.at_once)),
             client: OnceCell::new(),
-            log: DenialLog::default(),
+            denials: DenialLog::default(),
+            failures: DenialLog::default(),
         }
     }
 
@@ -100,7 +104,10 @@ impl HttpAccess {
         if self.granted.iter().any(|grant| grant.covers(to)) {
             return Ok(());
         }
-        self.tell(to, "is denied: no grant covers it; add its origin and path to grants.http if it may");
+        let origin = origin(to);
+        if let Some(more) = self.denials.admit_of(&origin) {
+            self.log(&origin, more, "is denied: no grant covers it; add its origin and path to grants.http if it may");
+        }
         Err(Error::HttpRequestDenied)
     }
 
@@ -115,17 +122,26 @@ impl HttpAccess {
         }
     }
 
-    /// Says in the log what became of a request, without its path, which may hold a secret.
+    /// Says in the log what became of a request, where it is not that no grant covers it.
     pub(super) fn tell(&self, to: &Uri, what: &str) {
-        let Some(more) = self.log.admit() else { return };
-        let origin = format!("{}://{}", to.scheme_str().unwrap_or_default(), to.host().unwrap_or_default());
-        let origin = match to.port() {
-            Some(port) => format!("{origin}:{port}"),
-            None => origin,
-        };
-        let origin: String = origin.chars().take(TOLD).collect();
+        if let Some(more) = self.failures.admit_of(what) {
+            self.log(&origin(to), more, what);
+        }
+    }
+
+    fn log(&self, origin: &str, more: u64, what: &str) {
         tracing::warn!(workload = %self.workload, %origin, more, "an HTTP request of the handler {what}");
     }
+}
+
+/// Where a request goes, as the log tells it: without its path, which may hold a secret.
+fn origin(to: &Uri) -> String {
+    let origin = format!("{}://{}", to.scheme_str().unwrap_or_default(), to.host().unwrap_or_default());
+    let origin = match to.port() {
+        Some(port) => format!("{origin}:{port}"),
+        None => origin,
+    };
+    origin.chars().take(TOLD).collect()
 }
 
 impl std::fmt::Debug for HttpAccess {

@@ -9,9 +9,10 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use wasmtime_wasi_http::WasiBody;
 
-use crate::http_client::connector;
+use super::resolver::Resolver;
+use crate::http_client::connector_with;
 
-pub(super) type HttpClient = Client<HttpsConnector<HttpConnector>, WasiBody>;
+pub(super) type HttpClient = Client<HttpsConnector<HttpConnector<Resolver>>, WasiBody>;
 
 /// How long a connection that nobody uses is kept.
 const IDLE: Duration = Duration::from_secs(30);
@@ -28,5 +29,5 @@ pub(super) fn client(ca: Option<&Path>, connect: Duration, at_once: usize) -> Re
         .pool_max_idle_per_host(at_once)
         .http1_max_buf_size(BUFFER)
         .http1_max_headers(HEADERS)
-        .build(connector((ca, "grants.http-ca"), connect)?))
+        .build(connector_with((ca, "grants.http-ca"), connect, Resolver::system())?))
 }

@@ -2,12 +2,13 @@
 //!
 //! Every handler may import it; a request that no grant covers is denied. [`access`](HttpAccess) is what a workload
 //! has, [`state`](HttpState) what an instance has of it; `send` is the one way out, `client` makes its pool of
-//! connections, and `exchange` ends with a call what the guest left open.
+//! connections, `resolver` looks names up for it, and `exchange` ends with a call what the guest left open.
 
 mod access;
 mod client;
 mod error;
 mod exchange;
+mod resolver;
 mod send;
 mod state;
 

@@ -12,6 +12,7 @@ use serde::Serialize;
 use super::answer::{answer, refuse};
 use super::cut::cut;
 use super::state::PageState;
+use crate::config::is_workload_name;
 use crate::contract::Cause;
 use crate::dead_letter::filter::Filter;
 use crate::dead_letter::{Content, Letter, StoredMessage};
@@ -19,6 +20,7 @@ use crate::duration::unix_millis;
 use crate::jetstream::{Letters, LettersError, content_lost};
 use crate::status::http::query::Query;
 use crate::status::http::view::AWAY;
+use crate::text::one_line;
 
 /// The most letters that are listed at once.
 const LISTED: usize = 100;
@@ -97,7 +99,7 @@ pub(super) async fn opened(state: &PageState, workload: Option<&str>) -> Result<
 
 /// What is answered where the server does not let letters be read, or deleted.
 pub(super) fn unread(error: &LettersError) -> Response {
-    let text = error.to_string().replace("\n ", "");
+    let text = one_line(&error.to_string());
     let code = match error {
         LettersError::NoStream { .. } => StatusCode::NOT_FOUND,
         LettersError::Denied { .. } => StatusCode::FORBIDDEN,
@@ -138,6 +140,9 @@ fn filter(query: &Query) -> Result<Filter, String> {
         found.ok_or_else(|| format!("{} is no cause", cut(word, 40)))
     };
     let text = |name| query.text(name).map(str::to_owned);
+    if let Some(name) = query.text("workload").filter(|name| !is_workload_name(name)) {
+        return Err(format!("no workload can be called {}", cut(name, 40)));
+    }
     Ok(Filter {
         workload: text("workload"),
         causes: causes.map(cause).collect::<Result<_, _>>()?,

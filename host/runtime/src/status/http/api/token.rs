@@ -93,11 +93,8 @@ async fn read(reader: &SettingsReader) -> Result<String, String> {
         fault => fault.to_string(),
     })?;
     let token = settings.first().map(|(_, token)| token.trim().to_owned()).unwrap_or_default();
-    if !HttpAdmin::is_long_enough(&token) {
-        return Err(format!(
-            "the token of http-admin has fewer than {} characters; make a longer one",
-            HttpAdmin::SHORTEST
-        ));
+    match HttpAdmin::problem(&token) {
+        Some(problem) => Err(format!("the token of http-admin {problem}; make another")),
+        None => Ok(token),
     }
-    Ok(token)
 }

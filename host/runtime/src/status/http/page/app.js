@@ -23,7 +23,10 @@ const state = {
 };
 const main = document.getElementById("main");
 let page = null;
-let stop = null;
+/** The workload that the page is about, if it is about one. */
+let about;
+/** The stream of what happens. */
+let hears = null;
 let heard = 0;
 
 /** The page of an address, its name in the navigation, and the workload that is told all about. */
@@ -35,8 +38,8 @@ function open(address) {
     const name = decoded(parts[1]);
     return { nav: "overview", workload: name, page: workloadPage(state, name) };
   }
-  if (parts[0] === "letters" && /^\d{1,20}$/.test(parts[1] ?? "")) {
-    return { nav: "letters", page: letterPage(state, parts[1], values.get("workload") || undefined) };
+  if (parts[0] === "letters" && parts.length === 2) {
+    return { nav: "letters", page: letterPage(state, decoded(parts[1]), values.get("workload") || undefined) };
   }
   if (parts[0] === "letters") return { nav: "letters", page: lettersPage(state, values) };
   return { nav: "overview", page: overviewPage(state) };
@@ -53,16 +56,22 @@ function decoded(part) {
 function show() {
   if (location.hash === "#main") return;
   page?.close?.();
-  stop?.();
   const opened = open(location.hash);
   page = opened.page;
+  about = opened.workload;
   for (const link of document.querySelectorAll("nav a")) {
     mark(link, "aria-current", link.dataset.page === opened.nav ? "page" : null);
   }
   main.replaceChildren(page.node);
   document.title = `${page.title} · tidegate`;
-  stop = live(opened.workload, told);
+  listen();
   if (state.host) page.update?.(null);
+}
+
+/** Hears what happens: of the page's workload as long as the host has it, or it would be refused again and again. */
+function listen() {
+  hears?.stop();
+  hears = live(state.rows.has(about) ? about : undefined, told);
 }
 
 function told(event) {
@@ -74,6 +83,7 @@ function told(event) {
   for (const row of event.rows) state.rows.set(row.name, row);
   frame();
   page?.update?.(event);
+  if (state.rows.has(about) !== (hears.workload !== undefined)) listen();
 }
 
 /** What stands around every page. */

@@ -65,9 +65,15 @@ export function changes(state, chosen, gone, account) {
     dialog,
   );
   let busy = false;
+  /** Whether letters were not shown for want of the token, and it was not asked for yet. */
+  let wanted = false;
 
   function update() {
     const { host } = state;
+    if (host && wanted) {
+      wanted = false;
+      if (!host.letters) ask_();
+    }
     const may = Boolean(host?.admin && token());
     const some = chosen().length;
     node.hidden = !host;
@@ -86,8 +92,14 @@ export function changes(state, chosen, gone, account) {
     );
   }
 
+  /** Asks for the token as soon as it is known that letters are shown to who has it. */
+  function need() {
+    wanted = true;
+    update();
+  }
+
   function ask_() {
-    if (!state.host?.admin) return;
+    if (!state.host.admin) return;
     entry.hidden = false;
     input.focus();
     update();
@@ -95,14 +107,15 @@ export function changes(state, chosen, gone, account) {
 
   async function enter(event) {
     event.preventDefault();
-    keepToken(input.value.trim());
+    const given = input.value.trim();
     input.value = "";
     wrong.hidden = true;
     try {
+      keepToken(given);
       await ask("/api/token", {});
       entry.hidden = true;
       result.replaceChildren();
-      if (!state.host.letters) window.dispatchEvent(new HashChangeEvent("hashchange"));
+      again();
     } catch (error) {
       keepToken(null);
       say(wrong, shown(error.message));
@@ -115,6 +128,12 @@ export function changes(state, chosen, gone, account) {
   function forgotten() {
     keepToken(null);
     update();
+    again();
+  }
+
+  /** Opens the page anew where letters are shown only to who has the token: with it, or without what it showed. */
+  function again() {
+    if (!state.host.letters) window.dispatchEvent(new HashChangeEvent("hashchange"));
   }
 
   function confirm() {
@@ -158,5 +177,5 @@ export function changes(state, chosen, gone, account) {
   }
 
   update();
-  return { node, update, ask: ask_ };
+  return { node, update, need };
 }

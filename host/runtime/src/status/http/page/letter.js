@@ -8,11 +8,19 @@ import { ask, query } from "./server.js";
 /** How deep JSON is indented: a payload of brackets alone must not become gigabytes of blanks. */
 const DEEPEST = 24;
 
-/** The page of the letter at this position, in the account of a workload that has one of its own. */
-export function letterPage(state, sequence, account) {
+/** The sequence that a text is; null if it is none. From numbers above the last of these JavaScript makes others. */
+export function sequenceOf(text) {
+  const number = /^\d+$/.test(text) ? Number(text) : 0;
+  return number > 0 && Number.isSafeInteger(number) ? number : null;
+}
+
+/** The page of the letter with this sequence, in the account of a workload that has one of its own. */
+export function letterPage(state, text, account) {
+  const sequence = sequenceOf(text);
+  if (sequence === null) return noLetter(text);
   const said = el("div", { role: "status", class: "said" }, "Reading …");
   const body = el("div", {});
-  let is = Number(sequence);
+  let is = sequence;
   const changer = changes(
     state,
     () => (is === null ? [] : [is]),
@@ -26,8 +34,7 @@ export function letterPage(state, sequence, account) {
   const node = el(
     "div",
     {},
-    el("p", { class: "crumb" }, el("a", { href: "#/letters" }, "Dead letters")),
-    el("div", { class: "page-head" }, el("h1", {}, `Letter ${sequence}`)),
+    ...heading(sequence),
     changer.node,
     said,
     body,
@@ -43,12 +50,26 @@ export function letterPage(state, sequence, account) {
       if (error.name === "AbortError") return;
       is = null;
       said.replaceChildren(el("p", { class: "error" }, shown(error.message)));
-      if (error.status === 401 || error.status === 403) changer.ask();
+      if (error.status === 401 || error.status === 403) changer.need();
       changer.update();
     },
   );
 
   return { node, title: `Letter ${sequence}`, close: () => ending.abort(), update: () => changer.update() };
+}
+
+/** The page of what can be no letter. */
+function noLetter(text) {
+  const why = `${shown(text)} is no sequence: that is a whole number from 1 to ${Number.MAX_SAFE_INTEGER}`;
+  const said = el("p", { class: "error", role: "status" }, why);
+  return { node: el("div", {}, ...heading(text), said), title: "No letter" };
+}
+
+function heading(text) {
+  return [
+    el("p", { class: "crumb" }, el("a", { href: "#/letters" }, "Dead letters")),
+    el("div", { class: "page-head" }, el("h1", {}, "Letter ", outside(text))),
+  ];
 }
 
 function parts(letter, nowMs) {

@@ -4,6 +4,7 @@ import { chart } from "./chart.js";
 import { el, empty, fact, mark, outside, say, shown } from "./dom.js";
 import { clock, conditionOf, count, digest, duration, kindOf, micros, plural, rate } from "./format.js";
 import { hostsOverTime } from "./hosts.js";
+import { CAUSES } from "./letters.js";
 import { ask, query } from "./server.js";
 
 const HOUR_MS = 3_600_000;
@@ -17,19 +18,6 @@ const FIRST = [900_000, 300_000];
 /** How many decisions are listed; the chart has all that are remembered. */
 const LISTED = 20;
 
-const CAUSES = {
-  rejected: "the handler rejected it",
-  retries: "one retry too many",
-  trapped: "the handler trapped",
-  time: "over limits.time",
-  memory: "over the memory limits",
-  effects: "its answer could not be carried out",
-  start: "no instance started",
-  exhausted: "delivered too often, never finished",
-  unreadable: "cannot be read",
-  conflict: "a stream had another last message",
-};
-
 export function workloadPage(state, name) {
   const known = outside(name);
   const condition = el("span", { class: "pill" });
@@ -37,8 +25,7 @@ export function workloadPage(state, name) {
   const facts = el("dl", { class: "facts" });
   const node = el("div", {});
   const head = el("div", { class: "page-head" }, el("h1", {}, known), condition);
-  const missing = empty("This host has no such workload", "It may have another name, or be of another host.");
-  missing.hidden = true;
+  const missing = el("div", { role: "status" });
   const looked = el("p", { class: "looked", "aria-live": "polite" });
   const charts = makeCharts((one) => lookAt(one));
   const hosts = hostsOverTime(HOUR_MS + 60_000);
@@ -85,26 +72,43 @@ export function workloadPage(state, name) {
   let made = [];
   let shownMs = FIRST.at(-1);
   let loaded = false;
+  /** Whether the host has this workload; null as long as that is not known. */
+  let there = null;
   const ending = new AbortController();
   lookAt(null);
 
-  ask(query("/api/history", { workload: name }), undefined, ending.signal).then(
-    (history) => {
-      const newest = history.samples.at(-1)?.at_ms ?? 0;
-      samples = [...history.samples, ...samples.filter((sample) => sample.at_ms > newest)];
-      hosts.began(history.by_host ?? []);
+  /** Shows the workload, or that there is none. One that comes back begins anew. */
+  function find(is) {
+    if (there === is) return;
+    const was = there !== null;
+    there = is;
+    body.hidden = condition.hidden = !is;
+    missing.replaceChildren(...(is ? [] : [nothing(was)]));
+    if (is) load();
+  }
+
+  function load() {
+    samples = [];
+    made = [];
+    loaded = false;
+    const asked = ask(query("/api/history", { workload: name }), undefined, ending.signal);
+    asked.then(began, () => {
+      // What is told from now on can be drawn all the same.
       loaded = true;
-      const long = (samples.at(-1)?.at_ms ?? 0) - (samples[0]?.at_ms ?? 0);
-      shownMs = FIRST.find((ms) => long >= ms) ?? FIRST.at(-1);
-      span.show(shownMs);
-      draw();
-    },
-    (error) => {
-      if (error.status !== 404) return;
-      missing.hidden = false;
-      body.hidden = true;
-    },
-  );
+    });
+  }
+
+  /** Takes what the host remembers, beside what it has told since. */
+  function began(history) {
+    const newest = history.samples.at(-1)?.at_ms ?? 0;
+    samples = [...history.samples, ...samples.filter((sample) => sample.at_ms > newest)];
+    hosts.began(history.by_host ?? []);
+    loaded = true;
+    const long = (samples.at(-1)?.at_ms ?? 0) - (samples[0]?.at_ms ?? 0);
+    shownMs = FIRST.find((ms) => long >= ms) ?? FIRST.at(-1);
+    span.show(shownMs);
+    draw();
+  }
 
   function draw() {
     const to = samples.at(-1)?.at_ms ?? state.now();
@@ -141,6 +145,7 @@ export function workloadPage(state, name) {
     },
     update(event) {
       const row = state.rows.get(name);
+      find(row !== undefined);
       if (!row) return;
       const nowMs = state.now();
       const troubles = Object.entries(row.problems);
@@ -205,6 +210,13 @@ export function workloadPage(state, name) {
       );
     },
   };
+}
+
+/** What is said of a workload that the host does not have, or has not any more. */
+function nothing(was) {
+  return was
+    ? empty("This host has no such workload any more", "It was removed, or another host answers now.")
+    : empty("This host has no such workload", "It may have another name, or be of another host.");
 }
 
 function makeCharts(onMark) {
@@ -377,11 +389,14 @@ function tellCounts(counts, deliveries) {
 
 function bars(box, values, meaning, link) {
   const all = Object.entries(values).sort((a, b) => b[1] - a[1]);
-  if (!all.length) return box.replaceChildren(el("p", { class: "muted" }, "None since this workload started."));
+  if (!all.length) {
+    box.madeOf = null;
+    return box.replaceChildren(el("p", { class: "muted" }, "None since this workload started."));
+  }
   const top = all[0][1];
   return list(box, all, ([word, value]) => {
     const fill = el("span", { class: "bar-fill" });
-    fill.style.setProperty("--part", `${(100 * value) / top}%`);
+    fill.style.setProperty("--part", `${top ? (100 * value) / top : 0}%`);
     const name = link ? el("a", { href: link + encodeURIComponent(word) }, word) : el("span", {}, word);
     return el(
       "div",
