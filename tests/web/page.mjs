@@ -254,8 +254,9 @@ async function wrong(open) {
   assert.ok(page.url().endsWith("cause=time,trapped"), page.url());
   assert.ok(await workload.evaluate((node) => node === document.activeElement));
   await workload.fill("orders");
+  const asks = page.waitForRequest((request) => new URL(request.url()).pathname === "/api/letters");
   await page.keyboard.press("Enter");
-  await page.waitForURL(/workload=orders/);
+  await Promise.all([page.waitForURL(/workload=orders/), asks]);
   assert.equal(await page.locator("[aria-invalid]").count(), 0);
   assert.equal(asked.filter((path) => path === "/api/letters").length, 2);
   assert.deepEqual(said, []);

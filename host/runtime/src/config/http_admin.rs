@@ -41,7 +41,9 @@ impl HttpAdmin {
     /// What is wrong with a token, as the end of a sentence. It stands in a header of HTTP, which has only ASCII.
     pub fn problem(token: &str) -> Option<&'static str> {
         match token {
-            _ if token.len() < Self::SHORTEST => Some("is so short that it could be guessed"),
+            _ if token.len() < Self::SHORTEST => {
+                Some("is so short that it could be guessed, with fewer than 16 characters")
+            }
             _ if !token.chars().all(|c| c.is_ascii_graphic()) => Some("holds other characters than visible ASCII ones"),
             _ => None,
         }
