@@ -269,11 +269,11 @@ impl Seat {
     /// The lease of a bucket that has none. It begins a row of its own, for plans that this host has not seen may have
     /// been acted upon; but what it knows of the row before it goes on from.
     fn first(&mut self, view: &View) -> Lease {
-        self.begun += 1;
+        let lineage = self.next_row(view);
         let (plan, held) = (view.plan(&self.workload), self.held.take());
         let Lease { fold, watched, set, rollout, told, .. } = held.unwrap_or_default();
         Lease {
-            lineage: format!("{}-{}", view.me().boot, self.begun),
+            lineage,
             holder: view.me().clone(),
             epoch: 1,
             desired: plan.map_or(0, |plan| plan.desired),
@@ -290,6 +290,12 @@ impl Seat {
         }
     }
 
+    /// The name of a row that nobody has begun before.
+    fn next_row(&mut self, view: &View) -> String {
+        self.begun += 1;
+        format!("{}-{}", view.me().boot, self.begun)
+    }
+
     /// Whether a later plan of the same row may have been acted upon already.
     fn is_behind(&self, lease: &Lease, view: &View) -> bool {
         if self.returned {
@@ -301,9 +307,9 @@ impl Seat {
 
     /// The lease of a row of its own, which goes on from this one, or from what this host knows to be later.
     fn another_row(&mut self, lease: Lease, view: &View) -> Lease {
-        self.begun += 1;
+        let lineage = self.next_row(view);
         let known = self.held.take().filter(|held| is_later(held, &lease)).unwrap_or(lease);
-        let (me, lineage) = (view.me(), format!("{}-{}", view.me().boot, self.begun));
+        let me = view.me();
         Lease { lineage, epoch: 1, holder: me.clone(), parks: me.id.clone(), limit: None, ..known }
     }
 
