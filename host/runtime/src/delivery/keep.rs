@@ -1,6 +1,6 @@
 //! Tells the server that deliveries are in progress while something else goes on.
 
-use std::pin::pin;
+use std::pin::Pin;
 use std::task::Poll;
 
 use tokio::time::{Instant, sleep};
@@ -10,12 +10,13 @@ use crate::ports::Held;
 
 /// Awaits a future, and tells the server that the delivery is in progress each quarter of its ack wait until then.
 ///
-/// `since` is when the server last heard of the delivery, and is updated.
+/// `since` is when the server last heard of the delivery, and is updated. The future is pinned by the caller, so that it
+/// is not moved for each message.
 pub(crate) fn keep<D: Held, T>(
     held: &D,
     since: &mut Instant,
     consumer: &Effective,
-    work: impl Future<Output = T>,
+    work: Pin<&mut impl Future<Output = T>>,
 ) -> impl Future<Output = T> {
     keep_all(std::slice::from_ref(held), std::slice::from_mut(since), consumer, work)
 }
@@ -25,13 +26,21 @@ pub(crate) async fn keep_all<D: Held, T>(
     held: &[D],
     since: &mut [Instant],
     consumer: &Effective,
-    work: impl Future<Output = T>,
+    mut work: Pin<&mut impl Future<Output = T>>,
 ) -> T {
-    let mut work = pin!(work);
     // Most futures are done at their first poll, and need no timer.
-    if let Poll::Ready(done) = futures_util::poll!(work.as_mut()) {
-        return done;
+    match futures_util::poll!(work.as_mut()) {
+        Poll::Ready(done) => done,
+        Poll::Pending => Box::pin(announce_until_done(held, since, consumer, work)).await,
     }
+}
+
+async fn announce_until_done<D: Held, T>(
+    held: &[D],
+    since: &mut [Instant],
+    consumer: &Effective,
+    mut work: Pin<&mut impl Future<Output = T>>,
+) -> T {
     loop {
         // Armed before the ack wait is read, so that an edit in between is not missed.
         let edited = consumer.ack_wait_edited();
@@ -64,6 +73,7 @@ async fn announce_all<D: Held>(held: &[D], since: &mut [Instant], consumer: &Eff
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use std::pin::pin;
     use std::sync::Arc;
     use std::time::Duration;
 
@@ -79,7 +89,7 @@ mod tests {
         let held = TestDelivery { announced_in: Some(places.clone()), ..TestDelivery::default() };
         let (consumer, mut since) = (Effective::with_ack_wait(Duration::from_secs(4)), Instant::now());
         // It waits in the queue before the announcement, which begins to wait after a second.
-        let work = async { drop(places.acquire().await.unwrap()) };
+        let work = pin!(async { drop(places.acquire().await.unwrap()) });
         let kept = timeout(Duration::from_secs(600), keep(&held, &mut since, &consumer, work));
         let one_place = async {
             tokio::time::sleep(Duration::from_secs(60)).await;

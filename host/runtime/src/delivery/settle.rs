@@ -1,6 +1,7 @@
 //! Carries out a disposition: effects first, the settlement last.
 
 use std::future::Future;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -101,7 +102,8 @@ pub(crate) enum Remaining {
 /// Sends the effects of an outcome, and settles the delivery unless publications have to be confirmed first. If the
 /// future that `give_up` makes ends while publications cannot be sent, the delivery is given back.
 ///
-/// Futures that few messages need are boxed, so that the future that is moved for each message stays small.
+/// Futures that few messages need are boxed, so that the future of each message stays small. Those that each message needs
+/// are pinned where they are made: to await one that is not would move it first, and it is some kilobytes.
 pub(crate) async fn settle<D: Held, F: Future<Output = ()> + Send>(
     waiting: Waiting<D>,
     outcome: Outcome,
@@ -113,7 +115,7 @@ pub(crate) async fn settle<D: Held, F: Future<Output = ()> + Send>(
     let author = from.author;
     match dispose(outcome, attempt, &rules.retry) {
         Disposition::Complete(response) => match Published::at_once(response) {
-            Ok(stored) => Remaining::Done(complete(waiting, stored, author, rules).await),
+            Ok(stored) => Remaining::Done(pin!(complete(waiting, stored, author, rules)).await),
             Err(response) => Box::pin(publish(waiting, response, author, rules, give_up())).await,
         },
         Disposition::Fail(verdict) => Remaining::Done(Box::pin(carry_out(waiting, verdict, from, rules)).await),
@@ -131,17 +133,20 @@ async fn publish<D: Held>(
 ) -> Remaining {
     let bytes = waiting.held.delivery().size() + response.size();
     let Waiting { held, since, .. } = &mut waiting;
-    let sent = tokio::select! {
-        biased;
-        sent = keep(held, since, &rules.consumer, Published::send(held, response)) => Some(sent),
-        () = give_up => None,
+    let sent = {
+        let sending = pin!(Published::send(held, response));
+        tokio::select! {
+            biased;
+            sent = keep(held, since, &rules.consumer, sending) => Some(sent),
+            () = give_up => None,
+        }
     };
     let Some(sent) = sent else { return Remaining::Done(give_back(waiting, rules).await) };
     let (author, rules) = (author.clone(), rules.clone());
     let rest = async move {
         let Waiting { held, since, .. } = &mut waiting;
         let stored = match sent {
-            Ok(stored) => keep(held, since, &rules.consumer, stored).await,
+            Ok(stored) => keep(held, since, &rules.consumer, pin!(stored)).await,
             Err(error) => Err(error),
         };
         match stored {
@@ -165,7 +170,7 @@ pub(crate) async fn settle_after<D: Held>(
     stored: impl Future<Output = bool> + Send,
 ) -> Settled {
     let Waiting { held, since, .. } = &mut waiting;
-    let stored = keep(held, since, &rules.consumer, stored).await;
+    let stored = keep(held, since, &rules.consumer, pin!(stored)).await;
     match Published::at_once(response) {
         Ok(confirmed) if stored => complete(waiting, confirmed, &author, &rules).await,
         _ => unconfirmed(waiting, "a publication of its batch is not stored", &author, &rules).await,
@@ -203,12 +208,13 @@ pub(crate) async fn term_again<D: Held>(waiting: Waiting<D>, kept: Kept) -> Sett
 
 /// Replies and acks, after all publications were stored.
 async fn complete<D: Held>(waiting: Waiting<D>, stored: Published, author: &Author, rules: &Rules) -> Settled {
-    match stored.reply(&waiting.held).await {
+    let replied = pin!(stored.reply(&waiting.held)).await;
+    match replied {
         Ok(confirmed) => {
             rules.attempts.done(waiting.held.delivery());
             let Waiting { held, mut turn, .. } = waiting;
             settling(turn.as_deref_mut());
-            held.ack(confirmed).await;
+            pin!(held.ack(confirmed)).await;
             settled(turn);
             Settled::Acked
         }
@@ -286,7 +292,8 @@ pub(crate) async fn dead_letter<D: Held>(
     let cause = death.cause.as_str();
     loop {
         let Waiting { held, since, .. } = &mut waiting;
-        let error = match keep(held, since, &rules.consumer, Kept::letter(held, &death, author)).await {
+        let kept = keep(held, since, &rules.consumer, pin!(Kept::letter(held, &death, author))).await;
+        let error = match kept {
             Ok(kept) => {
                 rules.letters.succeeded();
                 rules.attempts.kept(held.delivery(), kept.clone());
@@ -304,7 +311,7 @@ pub(crate) async fn dead_letter<D: Held>(
         if is_last(&waiting, rules) {
             // The server would not deliver the message again, so it is held until its dead letter can be stored.
             let Waiting { held, since, .. } = &mut waiting;
-            keep(held, since, &rules.consumer, sleep(AGAIN)).await;
+            keep(held, since, &rules.consumer, pin!(sleep(AGAIN))).await;
             continue;
         }
         tracing::error!(%plugin, %generation, stream_sequence, attempt, cause, reason = death.reason, %error,

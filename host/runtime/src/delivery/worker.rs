@@ -2,6 +2,7 @@
 
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::Poll;
 
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
@@ -160,7 +161,7 @@ impl<D: Held, H: Handlers> Worker<D, H> {
             } else if self.shared.batching.size > 1 && instance.handles_batches() {
                 Box::pin(self.handle_batch(instance, waiting)).await
             } else {
-                self.handle(instance, waiting).await
+                pin!(self.handle(instance, waiting)).await
             };
         }
     }
@@ -234,7 +235,8 @@ impl<D: Held, H: Handlers> Worker<D, H> {
     /// both instances: then the old instance handles this delivery, and is dropped after it.
     async fn swap(&mut self, instance: &mut H::Instance, waiting: &mut Waiting<D>) -> bool {
         let Waiting { held, since, .. } = waiting;
-        let made = keep(held, since, &self.shared.rules.consumer, self.handlers.instantiate(self.id));
+        let making = pin!(self.handlers.instantiate(self.id));
+        let made = keep(held, since, &self.shared.rules.consumer, making);
         let made = self.settlements.meanwhile(pin!(made)).await;
         self.shared.take_the_place(instance, made, &self.stats)
     }
@@ -337,7 +339,7 @@ async fn handle<D: Held, I: Handler>(
         let how = Box::pin(settle_untried(waiting, untried, instance.author(), rules)).await;
         return Some((Remaining::Done(how), true));
     }
-    let Some((outcome, well)) = call(shared, stats, instance, &mut waiting, mode).await else {
+    let Some((outcome, well)) = pin!(call(shared, stats, instance, &mut waiting, mode)).await else {
         stats.settled(give_back(waiting, rules).await);
         return None;
     };
@@ -346,7 +348,7 @@ async fn handle<D: Held, I: Handler>(
         let _ = mode.wait_for(|mode| *mode == WorkerMode::GiveBack).await;
     };
     let by = Answerer { author: instance.author(), last_words: instance.last_words() };
-    Some((settle(waiting, outcome, by, rules, give_up).await, well))
+    Some((pin!(settle(waiting, outcome, by, rules, give_up)).await, well))
 }
 
 /// Whether the handler is called for a delivery, without a look at what is known of its message.
@@ -392,12 +394,9 @@ async fn call<D: Held, I: Handler>(
     let call = Call::begin();
     let start = Instant::now();
     stats.call_begins(start);
-    let mut waited = false;
-    let outcome = tokio::select! {
-        biased;
-        outcome = keep(held, since, &shared.rules.consumer, instance.handle(held.delivery())) => Some(outcome),
-        // Not polled if the call is done at its first poll.
-        _ = async { waited = true; mode.wait_for(|mode| *mode == WorkerMode::GiveBack).await } => None,
+    let (outcome, waited) = {
+        let handling = pin!(instance.handle(held.delivery()));
+        unless_given_back(keep(held, since, &shared.rules.consumer, handling), mode).await
     };
     let time = start.elapsed();
     stats.call_ended(time);
@@ -417,6 +416,24 @@ async fn call<D: Held, I: Handler>(
         permit.ended(Told::by(&outcome));
     }
     Some((outcome, well))
+}
+
+/// Awaits a call, unless its deliveries have to be given back first: then there is no outcome. Tells also whether it had to
+/// wait: most calls are done at their first poll.
+async fn unless_given_back<T>(
+    call: impl Future<Output = T>,
+    mode: &mut watch::Receiver<WorkerMode>,
+) -> (Option<T>, bool) {
+    let mut call = pin!(call);
+    if let Poll::Ready(outcome) = futures_util::poll!(call.as_mut()) {
+        return (Some(outcome), false);
+    }
+    let outcome = tokio::select! {
+        biased;
+        outcome = call => Some(outcome),
+        _ = mode.wait_for(|mode| *mode == WorkerMode::GiveBack) => None,
+    };
+    (outcome, true)
 }
 
 /// What kind of failure an outcome is, for a trace.

@@ -1,4 +1,5 @@
 use std::collections::VecDeque;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -81,7 +82,8 @@ impl PulledMessage {
     async fn settle(self, verb: Bytes) {
         let MessageParts { delivery, settle, binding, spans, .. } = &*self.0;
         let span = spans.as_ref().map(|spans| spans.settle(delivery, settlement(&verb)));
-        binding.log_unsettled(binding.client.nats.publish(settle.clone(), verb).await, delivery.stream_sequence);
+        let said = pin!(binding.client.nats.publish(settle.clone(), verb)).await;
+        binding.log_unsettled(said, delivery.stream_sequence);
         if let Some(span) = span {
             span.end(None);
         }
@@ -338,15 +340,22 @@ impl DeliveryPosition {
     /// `$JS.ACK.<stream>.<consumer>.<delivered>.<stream seq>.<consumer seq>.<time>.<pending>`, or the longer form that
     /// has `<domain>.<account hash>` before the stream and may go on after pending.
     fn parse(reply: &str) -> Option<Self> {
-        let tokens = reply.strip_prefix("$JS.ACK.")?;
-        let skip = match tokens.split('.').count() {
-            7 => 2,
-            9.. => 4,
+        // By bytes: a search for a character costs more than most tokens are long, and each message is parsed.
+        let mut tokens = reply.strip_prefix("$JS.ACK.")?.as_bytes();
+        let skip = match tokens.iter().filter(|byte| **byte == b'.').count() {
+            6 => 2,
+            8.. => 4,
             _ => return None,
         };
-        let mut numbers = tokens.split('.').skip(skip).map(|token| token.parse::<u64>().ok());
-        let (attempt, stream_sequence, consumer_sequence) = (numbers.next()??, numbers.next()??, numbers.next()??);
-        let nanos = numbers.next()??;
+        for _ in 0..skip {
+            tokens = next_token(tokens)?.1;
+        }
+        let mut number = || {
+            let (token, rest) = next_token(tokens)?;
+            tokens = rest;
+            decimal(token)
+        };
+        let (attempt, stream_sequence, consumer_sequence, nanos) = (number()?, number()?, number()?, number()?);
         Some(Self {
             attempt: u32::try_from(attempt).unwrap_or(u32::MAX),
             stream_sequence,
@@ -354,6 +363,21 @@ impl DeliveryPosition {
             published_at_ms: nanos / 1_000_000,
         })
     }
+}
+
+/// What stands before the first dot, and what after it.
+fn next_token(tokens: &[u8]) -> Option<(&[u8], &[u8])> {
+    let dot = tokens.iter().position(|byte| *byte == b'.')?;
+    Some((tokens.get(..dot)?, tokens.get(dot + 1..)?))
+}
+
+/// A number of decimal digits.
+fn decimal(digits: &[u8]) -> Option<u64> {
+    let add = |number: u64, digit: &u8| {
+        let digit = digit.is_ascii_digit().then(|| u64::from(digit - b'0'))?;
+        number.checked_mul(10)?.checked_add(digit)
+    };
+    if digits.is_empty() { None } else { digits.iter().try_fold(0, add) }
 }
 
 #[cfg(test)]
@@ -380,7 +404,11 @@ mod tests {
 
     #[test]
     fn a_message_that_is_no_delivery_is_not_taken_for_one() {
-        for reply in ["", "_INBOX.abc", "$JS.ACK.", "$JS.ACK.S.c.x.2.3.4.5", "$JS.ACK.a.b.c.d.e.f.g.h"] {
+        let too_large = "$JS.ACK.S.c.1.2.3.99999999999999999999.5";
+        let empty = "$JS.ACK.S.c.1..3.4.5";
+        for reply in
+            ["", "_INBOX.abc", "$JS.ACK.", "$JS.ACK.S.c.x.2.3.4.5", "$JS.ACK.a.b.c.d.e.f.g.h", too_large, empty]
+        {
             assert_eq!(DeliveryPosition::parse(reply), None, "{reply}");
         }
     }

@@ -208,7 +208,7 @@ impl Handlers for PluginHandlers {
 
 impl Handler for PluginHandler {
     async fn handle(&mut self, delivery: &Delivery) -> Outcome {
-        let outcome = self.instance.handle(delivery).await;
+        let outcome = pin!(self.instance.handle(delivery)).await;
         if outcome.is_err() {
             step_down().await;
         }
@@ -220,7 +220,7 @@ impl Handler for PluginHandler {
     }
 
     async fn handle_batch(&mut self, deliveries: &[&Delivery]) -> Result<Vec<Answer>, Fault> {
-        let answers = self.instance.handle_batch(deliveries).await;
+        let answers = pin!(self.instance.handle_batch(deliveries)).await;
         if answers.is_err() {
             step_down().await;
         }

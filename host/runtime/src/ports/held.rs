@@ -2,6 +2,7 @@
 //! term take one. A response becomes [`Published`], that becomes [`Confirmed`], and an ack takes it; a dead letter
 //! becomes [`Kept`], and a term takes it.
 
+use std::pin::pin;
 use std::time::Duration;
 
 use crate::contract::{Author, Death, Delivery, Publication, Response};
@@ -132,7 +133,7 @@ impl Published {
     /// If it cannot be sent.
     pub(crate) async fn reply<D: Held>(self, held: &D) -> Result<Confirmed, EffectError> {
         if let Some(payload) = self.reply {
-            held.reply(payload).await?;
+            pin!(held.reply(payload)).await?;
         }
         Ok(Confirmed(()))
     }

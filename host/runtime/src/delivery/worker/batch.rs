@@ -4,13 +4,13 @@
 //! inbox. Each then gets a call of its own, by this worker or another, and that call's outcome is the delivery's. No
 //! attempt is used up in between, because nothing was settled.
 
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
-use super::{Worker, WorkerMode, checked, hold_back, is_tried, refusal, settle_untried, untried};
+use super::{Worker, WorkerMode, checked, hold_back, is_tried, refusal, settle_untried, unless_given_back, untried};
 use crate::config::Isolation;
 use crate::contract::{Answer, Author, Delivery, Fault, Outcome, Response};
 use crate::delivery::attempts::key;
@@ -100,8 +100,8 @@ impl<D: Held> Batch<D> {
     }
 
     /// Awaits something that does not need the deliveries, and keeps all of them announced.
-    async fn keep<T>(&mut self, consumer: &Effective, work: impl Future<Output = T>) -> T {
-        keep_all(&self.held, &mut self.since, consumer, work).await
+    fn keep<T>(&mut self, consumer: &Effective, work: Pin<&mut impl Future<Output = T>>) -> impl Future<Output = T> {
+        keep_all(&self.held, &mut self.since, consumer, work)
     }
 }
 
@@ -206,12 +206,12 @@ impl<D: Held, H: Handlers> Worker<D, H> {
         let wait = limits.wait.min(shared.rules.consumer.announce_after() * 2);
         let until = Instant::now() + wait;
         while !full && !wait.is_zero() {
-            let room = room(&batch);
+            let taking = pin!(shared.inbox.take_more(room(&batch)));
             tokio::select! {
                 biased;
                 _ = self.mode.changed() => break,
                 () = self.settlements.next() => {}
-                more = batch.keep(&shared.rules.consumer, shared.inbox.take_more(room)) => full = add(&mut batch, more),
+                more = batch.keep(&shared.rules.consumer, taking) => full = add(&mut batch, more),
                 () = self.handlers.newer() => break,
                 () = sleep_until(until) => break,
             }
@@ -221,7 +221,8 @@ impl<D: Held, H: Handlers> Worker<D, H> {
 
     /// As [`Worker::swap`], for a batch.
     async fn swap_for(&mut self, instance: &mut H::Instance, batch: &mut Batch<D>) -> bool {
-        let made = batch.keep(&self.shared.rules.consumer, self.handlers.instantiate(self.id));
+        let making = pin!(self.handlers.instantiate(self.id));
+        let made = batch.keep(&self.shared.rules.consumer, making);
         let made = self.settlements.meanwhile(pin!(made)).await;
         self.shared.take_the_place(instance, made, &self.stats)
     }
@@ -239,7 +240,8 @@ impl<D: Held, H: Handlers> Worker<D, H> {
                 continue;
             };
             let sequence = waiting.held.delivery().stream_sequence;
-            let settling = called.keep(&rules.consumer, settle_untried(waiting, untried, newest, &rules));
+            let settling = pin!(settle_untried(waiting, untried, newest, &rules));
+            let settling = pin!(called.keep(&rules.consumer, settling));
             let how = self.settlements.meanwhile(pin!(rest.keep(&rules.consumer, settling))).await;
             self.settlements.record(sequence, how);
         }
@@ -257,17 +259,11 @@ impl<D: Held, H: Handlers> Worker<D, H> {
         let deliveries: Vec<&Delivery> = batch.held.iter().map(Held::delivery).collect();
         let (call, start) = (Call::begin(), Instant::now());
         stats.batch_begins(start, deliveries.len());
-        let mut waited = false;
-        let calling = async {
-            let handling = instance.handle_batch(&deliveries);
-            tokio::select! {
-                biased;
-                called = keep_all(&batch.held, &mut batch.since, &shared.rules.consumer, handling) => Some(called),
-                // Not polled if the call is done at its first poll.
-                _ = async { waited = true; mode.wait_for(|mode| *mode == WorkerMode::GiveBack).await } => None,
-            }
+        let (called, waited) = {
+            let handling = pin!(instance.handle_batch(&deliveries));
+            let calling = keep_all(&batch.held, &mut batch.since, &shared.rules.consumer, handling);
+            settlements.meanwhile(pin!(unless_given_back(calling, mode))).await
         };
-        let called = settlements.meanwhile(pin!(calling)).await;
         let time = start.elapsed();
         stats.batch_ended(time);
         if !waited {
@@ -325,7 +321,7 @@ impl<D: Held, H: Handlers> Worker<D, H> {
                     if let Err(fault) = &outcome {
                         self.stats.faulted(fault.kind());
                     }
-                    self.settle_one(&mut batch, waiting, outcome, by, reports).await;
+                    pin!(self.settle_one(&mut batch, waiting, outcome, by, reports)).await;
                 }
             }
         }
@@ -360,7 +356,8 @@ impl<D: Held, H: Handlers> Worker<D, H> {
             // An error means that the supervisor is gone.
             let _ = mode.wait_for(|mode| *mode == WorkerMode::GiveBack).await;
         };
-        let settling = rest.keep(&rules.consumer, settle(waiting, outcome, by, rules, give_up));
+        let settling = pin!(settle(waiting, outcome, by, rules, give_up));
+        let settling = rest.keep(&rules.consumer, settling);
         let step = settlements.meanwhile(pin!(settling)).await;
         let reports = reports.map(|stored| (stored, rules.clone()));
         let report = move |how: Settled| {
@@ -400,7 +397,7 @@ impl<D: Held, H: Handlers> Worker<D, H> {
     /// Waits until one more delivery may wait for its publications. The rest of the batch is kept announced.
     async fn make_room_for(&mut self, rest: &mut Batch<D>) {
         while self.settlements.pending.is_full() {
-            rest.keep(&self.shared.rules.consumer, self.settlements.next()).await;
+            rest.keep(&self.shared.rules.consumer, pin!(self.settlements.next())).await;
         }
     }
 
@@ -414,7 +411,8 @@ impl<D: Held, H: Handlers> Worker<D, H> {
         let (mut rest, rules) = (batch.reversed(), self.shared.rules.clone());
         while let Some(waiting) = rest.pop() {
             let sequence = waiting.held.delivery().stream_sequence;
-            let giving = rest.keep(&rules.consumer, give_back(waiting, &rules));
+            let giving = pin!(give_back(waiting, &rules));
+            let giving = rest.keep(&rules.consumer, giving);
             let how = self.settlements.meanwhile(pin!(giving)).await;
             self.settlements.record(sequence, how);
         }

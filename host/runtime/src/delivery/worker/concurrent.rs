@@ -80,7 +80,7 @@ impl<D: Held> Calls<D> {
         self.running.push(Box::pin(async move {
             let mut waiting = waiting;
             let Waiting { held, since, .. } = &mut waiting;
-            let answer = keep(held, since, &rules.consumer, answered).await.ok();
+            let answer = keep(held, since, &rules.consumer, pin!(answered)).await.ok();
             Ended { waiting, began, answer }
         }));
         if self.running.len() == 1 {
@@ -150,7 +150,7 @@ impl<D: Held, H: Handlers> Worker<D, H> {
         // A newer generation may have come since the last check.
         let outdated = self.handlers.is_newer() && !self.swap(instance, &mut first).await;
         if !instance.handles_concurrently() {
-            return self.handle(instance, first).await && !outdated;
+            return Box::pin(self.handle(instance, first)).await && !outdated;
         }
         let alone = first.company != Company::Any || self.shared.isolation == Isolation::Message;
         let most = if alone { 1 } else { self.shared.concurrency };

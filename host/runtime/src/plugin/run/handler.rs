@@ -9,7 +9,6 @@ use wasmtime::component::{ComponentExportIndex, InstancePre, TypedFunc};
 use wasmtime::{Engine, Store};
 
 use super::bindings::worker::exports::tidegate::plugin::handler as wit;
-use super::bindings::worker::{Worker, WorkerPre};
 use super::bindings::{ASYNC_HANDLER, BATCH_HANDLER, HANDLER, borrow};
 use super::engine::{Engines, WorldEngine};
 use super::engine_config::POOL_ELEMENTS;
@@ -35,8 +34,8 @@ pub type HandlerPlugin = Plugin<HandlerWorld>;
 /// A handler of one of the forms, ready to be instantiated. A component with several is used by the asynchronous form,
 /// or else for batches, or else by the contract's own.
 pub enum HandlerWorld {
-    /// The component exports `handler`.
-    Single(WorkerPre<Guest>),
+    /// The component exports `handler`, with its function at this index.
+    Single(InstancePre<Guest>, ComponentExportIndex),
     /// The component exports `batch-handler`, with its function at this index.
     Batches(InstancePre<Guest>, ComponentExportIndex),
     /// The component exports `async-handler`, with its function at this index.
@@ -50,7 +49,7 @@ pub enum HandlerWorld {
 /// The exported function by which an instance is called.
 pub enum HandlerExports {
     /// Takes one delivery.
-    Single(Worker),
+    Single(HandleOne),
     /// Takes a batch.
     Batches(HandleBatch),
     /// Takes one delivery, beside other calls.
@@ -60,6 +59,9 @@ pub enum HandlerExports {
     /// Takes one delivery as a message of `wasmcloud:messaging@0.3.0`, beside other calls.
     Streamed(HandleStreamed),
 }
+
+/// The function `handle` of `handler`, held so that no call has to look for it.
+type HandleOne = TypedFunc<(wit::Delivery<'static>,), (Result<wit::Response, wit::Failure>,)>;
 
 /// The function `handle` of `batch-handler`. Generated bindings of its world would have other types than those of
 /// `handler`, so it is typed here.
@@ -155,12 +157,16 @@ impl World for HandlerWorld {
             let handle = function(messaging::HANDLER, messaging::HANDLE)?;
             return Ok(Self::Messages(linked, handle));
         }
-        WorkerPre::new(linked).map(Self::Single)
+        let handle = function(HANDLER, "handle")?;
+        Ok(Self::Single(linked, handle))
     }
 
     async fn instantiate(&self, store: &mut Store<Guest>) -> wasmtime::Result<HandlerExports> {
         match self {
-            Self::Single(worker) => worker.instantiate_async(store).await.map(HandlerExports::Single),
+            Self::Single(linked, handle) => {
+                let instance = linked.instantiate_async(&mut *store).await?;
+                instance.get_typed_func(store, handle).map(HandlerExports::Single)
+            }
             Self::Batches(linked, handle) => {
                 let instance = linked.instantiate_async(&mut *store).await?;
                 instance.get_typed_func(store, handle).map(HandlerExports::Batches)
@@ -273,11 +279,11 @@ impl HandlerInstance {
             _ => {}
         }
         let live = begin(&mut self.live, &mut self.calling, delivery)?;
-        let exports = match &live.exports {
-            HandlerExports::Single(exports) => exports,
+        let handle = match &live.exports {
+            HandlerExports::Single(handle) => handle,
             HandlerExports::Messages(handle) => {
                 live.store.data_mut().messaging.begin_call(delivery);
-                let call = handle.call_async(&mut live.store, (messaging::lower(delivery),));
+                let call = Box::pin(handle.call_async(&mut live.store, (messaging::lower(delivery),)));
                 let called = self.engines.call(self.limits.time, &self.meter, pin!(call)).await;
                 let (handled,) = self.end(called)?;
                 let response = self.live.as_mut().map(|live| live.store.data_mut().messaging.end_call());
@@ -286,7 +292,7 @@ impl HandlerInstance {
                     .map_err(|reason| Failure::Failed(short(reason))));
             }
             HandlerExports::Concurrent(handle) => {
-                let call = handle.call_async(&mut live.store, (OwnedDelivery::from(delivery),));
+                let call = Box::pin(handle.call_async(&mut live.store, (OwnedDelivery::from(delivery),)));
                 let called = self.engines.call(self.limits.time, &self.meter, pin!(call)).await;
                 return self.end(called).map(|(handled,)| answer(handled));
             }
@@ -296,10 +302,12 @@ impl HandlerInstance {
             }
         };
         let headers = borrow(&delivery.headers);
-        let handler = exports.tidegate_plugin_handler();
-        let call = handler.call_handle(&mut live.store, lower(delivery, &headers));
-        let called = self.engines.call(self.limits.time, &self.meter, pin!(call)).await;
-        self.end(called).map(answer)
+        let called = {
+            // Pinned where it is made: it is large, and would be moved otherwise.
+            let call = pin!(handle.call_async(&mut live.store, (lower(delivery, &headers),)));
+            self.engines.call(self.limits.time, &self.meter, call).await
+        };
+        self.end(called).map(|(handled,)| answer(handled))
     }
 
     /// Handles several deliveries in one call: as many answers, in the same order.
@@ -317,8 +325,10 @@ impl HandlerInstance {
         let headers: Vec<_> = deliveries.iter().map(|delivery| borrow(&delivery.headers)).collect();
         let lowered: Vec<_> =
             deliveries.iter().zip(&headers).map(|(delivery, headers)| lower(delivery, headers)).collect();
-        let call = handle.call_async(&mut live.store, (lowered.as_slice(),));
-        let called = self.engines.call(self.limits.time, &self.meter, pin!(call)).await;
+        let called = {
+            let call = pin!(handle.call_async(&mut live.store, (lowered.as_slice(),)));
+            self.engines.call(self.limits.time, &self.meter, call).await
+        };
         let (answers,) = self.end(called)?;
         if answers.len() != deliveries.len() {
             self.live = None;
