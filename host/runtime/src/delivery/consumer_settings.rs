@@ -208,9 +208,9 @@ impl Effective {
         self.pin.lock().keep_every()
     }
 
-    /// A delivery names the pinned host, which is this one, for it came here.
-    pub(crate) fn pinned(&self, id: &str) {
-        self.pin.lock().came(id);
+    /// A delivery names the pinned host, which is this one, for it came here. `false` where the consumer has no group.
+    pub(crate) fn pinned(&self, id: &str) -> bool {
+        self.pin.lock().came(id)
     }
 
     /// The server has refused a pull of this change, for another host is pinned. Whether that is news.

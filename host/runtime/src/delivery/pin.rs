@@ -65,12 +65,14 @@ impl Pin {
         (self.id.is_some() && !self.is_idle).then(|| (timeout / 4).max(Duration::from_millis(100)))
     }
 
-    /// A delivery names the pinned host, which is this one, for it came here.
-    pub(crate) fn came(&mut self, id: &str) {
+    /// A delivery names the pinned host, which is this one, for it came here. `false` where there is no group: then
+    /// somebody else wrote that name.
+    pub(crate) fn came(&mut self, id: &str) -> bool {
         if self.group.is_some() && self.id.as_deref() != Some(id) {
             self.id = Some(id.to_owned());
             self.epoch += 1;
         }
+        self.group.is_some()
     }
 
     /// The server has refused a pull of this change: another host is pinned, or none. Whether that is news.

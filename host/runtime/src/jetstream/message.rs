@@ -47,16 +47,16 @@ struct MessageParts {
 }
 
 impl PulledMessage {
-    /// Reads a message that the server sent. `None` if it is not a delivery of a consumer. `pinned` is the consumer if
-    /// it gives messages to one host at a time: it is told by what the server knows this one.
+    /// Reads a message that the server sent. `None` if it is not a delivery of a consumer. Where the consumer gives
+    /// messages to one host at a time, it is told by what the server knows this one.
     pub(super) fn new(
         message: async_nats::Message,
         binding: Arc<WorkloadBinding>,
-        pinned: Option<&Effective>,
+        consumer: &Effective,
     ) -> Option<Self> {
         let settle = message.reply?;
         let position = DeliveryPosition::parse(&settle)?;
-        let headers = message.headers.as_ref().map(|all| without_pin(all, pinned)).unwrap_or_default();
+        let headers = message.headers.as_ref().map(|all| without_pin(all, Some(consumer))).unwrap_or_default();
         let reply_to = headers.iter().find(|(name, _)| name == REPLY_HEADER);
         let reply_to = reply_to.map(|(_, inbox)| inbox.clone()).filter(|inbox| !inbox.is_empty());
         let delivery = Delivery {
@@ -312,13 +312,14 @@ pub(super) fn list(headers: &HeaderMap) -> Vec<(String, String)> {
 
 /// The same without that by which the server names the pinned host, of which the consumer is told. The server adds it
 /// to what it delivers; what a publisher has written so stands before it, and stays.
-fn without_pin(headers: &HeaderMap, pinned: Option<&Effective>) -> Vec<(String, String)> {
+fn without_pin(headers: &HeaderMap, consumer: Option<&Effective>) -> Vec<(String, String)> {
     let mut list = Vec::new();
     for (name, values) in headers.iter() {
         let name: &str = name.as_ref();
         let mut values = values.as_slice();
-        if let (Some(consumer), PIN_HEADER, Some((id, before))) = (pinned, name, values.split_last()) {
-            consumer.pinned(id.as_str());
+        if let (Some(consumer), PIN_HEADER, Some((id, before))) = (consumer, name, values.split_last())
+            && consumer.pinned(id.as_str())
+        {
             values = before;
         }
         list.extend(values.iter().map(|value| (name.to_owned(), value.as_str().to_owned())));

@@ -231,8 +231,7 @@ impl Puller {
     fn read_message(&mut self, index: usize, answer: async_nats::Message) -> Option<Pulled<PulledMessage>> {
         let Some(status) = status(&answer) else {
             self.came(index);
-            let pinned = self.effective.has_pin_group().then_some(&*self.effective);
-            return PulledMessage::new(answer, self.binding.clone(), pinned).map(Pulled::Delivery);
+            return PulledMessage::new(answer, self.binding.clone(), &self.effective).map(Pulled::Delivery);
         };
         if status == StatusCode::IDLE_HEARTBEAT {
             return None;

@@ -5,7 +5,6 @@
 //!
 //! The order is locked before the queue, and never the other way round. What has a turn is never dropped under a lock.
 
-use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
 use super::order_state::Ordered;
@@ -68,6 +67,7 @@ impl<D: Held> Inbox<D> {
             order.changed.notify_one();
             return;
         }
+        let mut begun = 0;
         let replaced = match state.dispatch.find(key, sequence) {
             Some(old) => {
                 arrived.follows(old);
@@ -75,8 +75,7 @@ impl<D: Held> Inbox<D> {
             }
             None => {
                 let may_begin = state.may_begin();
-                let begins = state.dispatch.arrive(key, sequence, bytes, arrived, may_begin);
-                begins.into_iter().for_each(|waiting| self.begins(waiting));
+                begun = self.begin(state.dispatch.arrive(key, sequence, bytes, arrived, may_begin));
                 None
             }
         };
@@ -87,6 +86,7 @@ impl<D: Held> Inbox<D> {
         }
         order.tell(&state);
         drop(state);
+        self.wake(begun);
         if let Some(mut old) = replaced {
             old.leaves();
             self.superseded(old.held.delivery());
@@ -98,15 +98,18 @@ impl<D: Held> Inbox<D> {
         let order = self.order.as_ref()?;
         let mut state = order.state.lock();
         let may_begin = state.may_begin();
-        state.dispatch.due(Instant::now(), may_begin).into_iter().for_each(|waiting| self.begins(waiting));
+        let begun = self.begin(state.dispatch.due(Instant::now(), may_begin));
         order.tell(&state);
         let asks = !state.here.is_complete() && !state.ended;
-        Some(OrderNext {
+        let next = OrderNext {
             due: state.dispatch.next_due(),
             asks: asks.then(|| order.asked(&mut state)),
             at_once: std::mem::take(&mut state.ask),
             waits: state.dispatch.waiting() > 0,
-        })
+        };
+        drop(state);
+        self.wake(begun);
+        Some(next)
     }
 
     /// Takes deliveries of messages that were settled already, to be given back.
@@ -145,23 +148,25 @@ impl<D: Held> Inbox<D> {
         let is_patient =
             state.here.missing_for(Instant::now()).is_none_or(|since| since < order.consumer.ack_wait() * 2);
         let asked = Asked { held: asked.held.saturating_sub(order.in_doubt(&state)), ..asked };
-        state.here.answered(asked, unsettled, order.settled.load(SeqCst), is_patient);
-        if state.may_begin() {
-            state.dispatch.begin_all().into_iter().for_each(|waiting| self.begins(waiting));
-        }
+        state.here.answered(asked, unsettled, order.settled.now().0, is_patient);
+        let begun = if state.may_begin() { self.begin(state.dispatch.begin_all()) } else { 0 };
         order.tell(&state);
         let held = state.dispatch.held() as u64;
         let missing =
             state.here.missing_for(Instant::now()).map(|since| (state.here.missing(held).unwrap_or(0), since));
         drop(state);
+        self.wake(begun);
         self.room.notify_one();
         missing
     }
 
-    /// A delivery of an order, or with a place of its key, gets into the queue.
-    pub(super) fn begins(&self, waiting: Waiting<D>) {
-        let bytes = waiting.held.delivery().size();
-        self.enqueue(waiting, bytes);
+    /// Deliveries of an order get into the queue. Returns how many, for [`Inbox::wake`].
+    pub(super) fn begin(&self, deliveries: impl IntoIterator<Item = Waiting<D>>) -> usize {
+        let enqueue = |waiting: Waiting<D>| {
+            let bytes = waiting.held.delivery().size();
+            self.enqueue(waiting, bytes);
+        };
+        deliveries.into_iter().map(enqueue).count()
     }
 
     pub(super) fn company(&self, delivery: &Delivery) -> Company {
@@ -171,11 +176,19 @@ impl<D: Held> Inbox<D> {
 }
 
 impl<D> Inbox<D> {
-    /// A delivery of so many bytes gets into the queue.
+    /// A delivery of so many bytes gets into the queue. Nobody is woken yet: that takes longer, and the order may be
+    /// locked.
     pub(super) fn enqueue(&self, waiting: Waiting<D>, bytes: usize) {
         self.bytes.fetch_add(bytes, Relaxed);
         self.waiting.lock().push_back(waiting);
-        self.arrived.notify_one();
+    }
+
+    /// Wakes workers for so many deliveries that got into the queue.
+    pub(super) fn wake(&self, deliveries: usize) {
+        if deliveries == 0 {
+            return;
+        }
+        (0..deliveries).for_each(|_| self.arrived.notify_one());
         if self.workers.load(Relaxed) == 0 {
             self.arrived_without_worker.notify_one();
         }

@@ -119,7 +119,8 @@ impl<D: Held> Inbox<D> {
         match begins {
             Some(mut waiting) => {
                 waiting.turn = Some(Box::new(Turn::place(per_key.inbox.clone(), key)));
-                self.begins(waiting);
+                self.enqueue(waiting, bytes);
+                self.wake(1);
             }
             None => per_key.waits.notify_one(),
         }
@@ -185,6 +186,7 @@ impl<D> Inbox<D> {
         let Some((mut waiting, bytes)) = next else { return };
         waiting.turn = Some(Box::new(Turn::place(per_key.inbox.clone(), key)));
         self.enqueue(waiting, bytes);
+        self.wake(1);
         // One that waits less may be asked for.
         self.room.notify_one();
     }

@@ -77,12 +77,11 @@ impl<D: Held> Inbox<D> {
         };
         let bytes = waiting.held.delivery().size();
         state.dispatch.retry(key, sequence, bytes, waiting, Instant::now() + delay);
-        if delay.is_zero() {
-            let may_begin = state.may_begin();
-            state.dispatch.due(Instant::now(), may_begin).into_iter().for_each(|waiting| self.begins(waiting));
-        }
+        let may_begin = state.may_begin();
+        let begun = if delay.is_zero() { self.begin(state.dispatch.due(Instant::now(), may_begin)) } else { 0 };
         order.tell(&state);
         drop(state);
+        self.wake(begun);
         order.changed.notify_one();
         if self.is_suspended() {
             // The fetching task lets it be given back.
@@ -148,7 +147,7 @@ pub(crate) fn settling<D>(turn: Option<&mut Turn<D>>) {
     let Some(turn) = turn else { return };
     let Some(inbox) = turn.inbox.upgrade() else { return };
     if let Some(order) = &inbox.order {
-        order.begins_settling();
+        order.settled.begins();
         turn.settling = Some(inbox);
     }
 }
@@ -161,19 +160,23 @@ pub(crate) fn settled<D: Held>(turn: Option<Box<Turn<D>>>) {
     let was_settling = settling.is_some();
     let Some(inbox) = settling.or_else(|| turn.inbox.upgrade()) else { return };
     let Some(order) = &inbox.order else { return };
+    let is_late = order.is_late(turn.came);
     let mut state = order.state.lock();
-    order.settled_after(turn.came, turn.sequence, &mut state);
+    if is_late {
+        state.late.add(turn.sequence);
+    }
     let may_begin = state.may_begin();
     let (again, next) = state.dispatch.settled(turn.key, turn.sequence, may_begin);
     let fewer_wait = again.is_some() || next.is_some();
-    next.into_iter().for_each(|waiting| inbox.begins(waiting));
+    let begun = inbox.begin(next);
     order.tell(&state);
     let left = state.keep_spare(turn);
     drop(state);
     drop(left);
+    inbox.wake(begun);
     if was_settling {
         // After it has ceased to count as held.
-        order.ends_settling();
+        order.settled.ends();
     }
     // Another delivery of it is settled with it.
     again.into_iter().for_each(|mut again| again.leaves());
@@ -196,7 +199,7 @@ impl<D> Drop for Turn<D> {
         }
         // After it has ceased to count as held.
         if was_settling {
-            order.ends_settling();
+            order.settled.ends();
         }
     }
 }
