@@ -10,8 +10,8 @@ use crate::ports::Held;
 
 /// Awaits a future, and tells the server that the delivery is in progress each quarter of its ack wait until then.
 ///
-/// `since` is when the server last heard of the delivery, and is updated. The future is pinned by the caller, so that it
-/// is not moved for each message.
+/// `since` is when the server last heard of the delivery, and is updated. The future is pinned by the caller, so that
+/// it is not moved for each message.
 pub(crate) fn keep<D: Held, T>(
     held: &D,
     since: &mut Instant,

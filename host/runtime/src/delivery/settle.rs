@@ -102,8 +102,8 @@ pub(crate) enum Remaining {
 /// Sends the effects of an outcome, and settles the delivery unless publications have to be confirmed first. If the
 /// future that `give_up` makes ends while publications cannot be sent, the delivery is given back.
 ///
-/// Futures that few messages need are boxed, so that the future of each message stays small. Those that each message needs
-/// are pinned where they are made: to await one that is not would move it first, and it is some kilobytes.
+/// Futures that few messages need are boxed, so that the future of each message stays small. Those that each message
+/// needs are pinned where they are made: to await one that is not would move it first, and it is some kilobytes.
 pub(crate) async fn settle<D: Held, F: Future<Output = ()> + Send>(
     waiting: Waiting<D>,
     outcome: Outcome,

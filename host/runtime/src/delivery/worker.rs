@@ -418,8 +418,8 @@ async fn call<D: Held, I: Handler>(
     Some((outcome, well))
 }
 
-/// Awaits a call, unless its deliveries have to be given back first: then there is no outcome. Tells also whether it had to
-/// wait: most calls are done at their first poll.
+/// Awaits a call, unless its deliveries have to be given back first: then there is no outcome. Tells also whether it
+/// had to wait: most calls are done at their first poll.
 async fn unless_given_back<T>(
     call: impl Future<Output = T>,
     mode: &mut watch::Receiver<WorkerMode>,

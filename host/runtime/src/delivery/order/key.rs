@@ -98,12 +98,12 @@ fn text<'a>(by: &OrderKey, delivery: &'a Delivery) -> Option<&'a str> {
 
 /// The token of this number, from 1. By bytes: a search for a character costs more than most subjects are long.
 fn token(subject: &str, number: usize) -> Option<&str> {
-    let mut dots = (0..).zip(subject.bytes()).filter(|(_, byte)| *byte == b'.').map(|(at, _)| at);
-    let begin = match number.checked_sub(2) {
-        Some(before) => dots.nth(before)? + 1,
-        None => 0,
-    };
-    subject.get(begin..dots.next().unwrap_or(subject.len()))
+    let dot = |rest: &str| rest.as_bytes().iter().position(|byte| *byte == b'.');
+    let mut rest = subject;
+    for _ in 1..number {
+        rest = rest.get(dot(rest)? + 1..)?;
+    }
+    rest.get(..dot(rest).unwrap_or(rest.len()))
 }
 
 #[cfg(test)]
