@@ -80,9 +80,9 @@ impl PulledMessage {
 
     /// Sends the settlement of a delivery.
     async fn settle(self, verb: Bytes) {
-        let MessageParts { delivery, settle, binding, spans, .. } = &*self.0;
-        let span = spans.as_ref().map(|spans| spans.settle(delivery, settlement(&verb)));
-        let said = pin!(binding.client.nats.publish(settle.clone(), verb)).await;
+        let MessageParts { delivery, settle, binding, spans, .. } = *self.0;
+        let span = spans.as_ref().map(|spans| spans.settle(&delivery, settlement(&verb)));
+        let said = pin!(binding.client.nats.publish(settle, verb)).await;
         binding.log_unsettled(said, delivery.stream_sequence);
         if let Some(span) = span {
             span.end(None);

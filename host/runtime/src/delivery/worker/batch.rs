@@ -6,6 +6,7 @@
 
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::Poll;
 
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
@@ -356,9 +357,11 @@ impl<D: Held, H: Handlers> Worker<D, H> {
             // An error means that the supervisor is gone.
             let _ = mode.wait_for(|mode| *mode == WorkerMode::GiveBack).await;
         };
-        let settling = pin!(settle(waiting, outcome, by, rules, give_up));
-        let settling = rest.keep(&rules.consumer, settling);
-        let step = settlements.meanwhile(pin!(settling)).await;
+        let mut settling = pin!(settle(waiting, outcome, by, rules, give_up));
+        let step = match futures_util::poll!(settling.as_mut()) {
+            Poll::Ready(step) => step,
+            Poll::Pending => settlements.meanwhile(pin!(rest.keep(&rules.consumer, settling))).await,
+        };
         let reports = reports.map(|stored| (stored, rules.clone()));
         let report = move |how: Settled| {
             let Some((stored, rules)) = &reports else { return };
