@@ -17,11 +17,6 @@ use tidegate_lab::live_run::LOG_FILTER as LIVE_LOG_FILTER;
 use tidegate_lab::log_output;
 use tidegate_lab::terminal::Terminal;
 
-/// That of musl, with which the program is shipped, has one lock for all threads.
-#[cfg(target_env = "musl")]
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 /// Runs WebAssembly workers on NATS JetStream, scaled by a WebAssembly policy.
 ///
 /// A handler is a component that handles one message, a policy one that decides how many workers there are. Both are
