@@ -2,7 +2,6 @@
 
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::Poll;
 
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
@@ -424,16 +423,14 @@ async fn unless_given_back<T>(
     call: impl Future<Output = T>,
     mode: &mut watch::Receiver<WorkerMode>,
 ) -> (Option<T>, bool) {
-    let mut call = pin!(call);
-    if let Poll::Ready(outcome) = futures_util::poll!(call.as_mut()) {
-        return (Some(outcome), false);
-    }
+    let mut waited = false;
     let outcome = tokio::select! {
         biased;
         outcome = call => Some(outcome),
-        _ = mode.wait_for(|mode| *mode == WorkerMode::GiveBack) => None,
+        // Not polled if the call is done at its first poll.
+        _ = async { waited = true; mode.wait_for(|mode| *mode == WorkerMode::GiveBack).await } => None,
     };
-    (outcome, true)
+    (outcome, waited)
 }
 
 /// What kind of failure an outcome is, for a trace.

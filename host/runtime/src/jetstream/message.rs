@@ -426,6 +426,10 @@ mod tests {
         assert_eq!(shown, [entry("A", "1"), entry("B", "2"), entry(PIN_HEADER, "a publisher's")]);
         assert_eq!(consumer.pull_as().and_then(|pull| pull.id).as_deref(), Some("the server's"));
         assert_eq!(list(&headers).last(), Some(&entry(PIN_HEADER, "the server's")));
+        // Without a group it is no name that the server gave, and stays.
+        let alone = Effective::with_ack_wait(Duration::from_secs(30));
+        assert_eq!(without_pin(&headers, Some(&alone)), list(&headers));
+        assert_eq!(alone.pull_as(), None);
     }
 
     proptest! {

@@ -2,14 +2,14 @@
 
 use std::collections::HashSet;
 use std::sync::Weak;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
 use std::time::Duration;
 
 use super::turn::Turn;
 use super::{Arc, Held, Inbox, Instant, Mutex, Notify, Waiting};
 use crate::delivery::consumer_settings::Effective;
 use crate::delivery::order::seen::KeysSeen;
-use crate::delivery::order::{Asked, Completeness, Dispatch, KeyHash, KeyHasher, Limits, SettleCount, SettledLate};
+use crate::delivery::order::{Asked, Completeness, Dispatch, KeyHash, KeyHasher, Limits, SettledLate};
 
 /// How many turns that are over are kept for other messages: to make each anew, and to free it on another thread, would
 /// be a good part of what an order costs a message.
@@ -22,7 +22,10 @@ pub(crate) struct Ordered<D> {
     limits: Limits,
     pub(super) consumer: Arc<Effective>,
     pub(super) state: Mutex<OrderState<D>>,
-    pub(super) settled: SettleCount,
+    /// Messages that were begun to be settled for good, ever.
+    pub(super) settled: AtomicU64,
+    /// Those among them that still count as held.
+    settling: AtomicU64,
     pub(super) changed: Notify,
     /// Whether all deliveries are here, as was told last.
     is_complete: AtomicBool,
@@ -100,7 +103,8 @@ impl<D> Ordered<D> {
             limits,
             consumer,
             state: Mutex::new(state),
-            settled: SettleCount::default(),
+            settled: AtomicU64::new(0),
+            settling: AtomicU64::new(0),
             changed: Notify::new(),
             is_complete: AtomicBool::new(false),
             seen: Arc::default(),
@@ -178,10 +182,22 @@ impl<D> Ordered<D> {
         came.elapsed() * 2 > self.consumer.ack_wait()
     }
 
+    /// A message is about to be settled for good.
+    pub(super) fn begins_settling(&self) {
+        // In this order, so that one that is not in the second is in the first for whoever reads the second first.
+        self.settling.fetch_add(1, SeqCst);
+        self.settled.fetch_add(1, SeqCst);
+    }
+
+    /// It is settled, and does not count as held any more.
+    pub(super) fn ends_settling(&self) {
+        self.settling.fetch_sub(1, SeqCst);
+    }
+
     /// What is held for sure: the server may have heard already of what is being settled.
     pub(super) fn asked(&self, state: &mut OrderState<D>) -> Asked {
-        let (settled, settling) = self.settled.now();
-        let held = (state.dispatch.held() as u64).saturating_sub(settling);
+        let settled = self.settled.load(SeqCst);
+        let held = (state.dispatch.held() as u64).saturating_sub(self.settling.load(SeqCst));
         state.forget_redelivered();
         Asked { held, redelivered: state.redelivered.len() as u64, settled }
     }

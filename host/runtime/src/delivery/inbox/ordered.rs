@@ -5,6 +5,7 @@
 //!
 //! The order is locked before the queue, and never the other way round. What has a turn is never dropped under a lock.
 
+use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
 use super::order_state::Ordered;
@@ -148,7 +149,7 @@ impl<D: Held> Inbox<D> {
         let is_patient =
             state.here.missing_for(Instant::now()).is_none_or(|since| since < order.consumer.ack_wait() * 2);
         let asked = Asked { held: asked.held.saturating_sub(order.in_doubt(&state)), ..asked };
-        state.here.answered(asked, unsettled, order.settled.now().0, is_patient);
+        state.here.answered(asked, unsettled, order.settled.load(SeqCst), is_patient);
         let begun = if state.may_begin() { self.begin(state.dispatch.begin_all()) } else { 0 };
         order.tell(&state);
         let held = state.dispatch.held() as u64;

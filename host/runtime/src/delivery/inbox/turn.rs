@@ -147,7 +147,7 @@ pub(crate) fn settling<D>(turn: Option<&mut Turn<D>>) {
     let Some(turn) = turn else { return };
     let Some(inbox) = turn.inbox.upgrade() else { return };
     if let Some(order) = &inbox.order {
-        order.settled.begins();
+        order.begins_settling();
         turn.settling = Some(inbox);
     }
 }
@@ -176,7 +176,7 @@ pub(crate) fn settled<D: Held>(turn: Option<Box<Turn<D>>>) {
     inbox.wake(begun);
     if was_settling {
         // After it has ceased to count as held.
-        order.settled.ends();
+        order.ends_settling();
     }
     // Another delivery of it is settled with it.
     again.into_iter().for_each(|mut again| again.leaves());
@@ -199,7 +199,7 @@ impl<D> Drop for Turn<D> {
         }
         // After it has ceased to count as held.
         if was_settling {
-            order.settled.ends();
+            order.ends_settling();
         }
     }
 }

@@ -13,7 +13,6 @@ mod key;
 mod places;
 mod queue;
 pub(crate) mod seen;
-mod settle_count;
 mod settled_late;
 
 pub(crate) use completeness::{Asked, Completeness, Unsettled};
@@ -21,5 +20,4 @@ pub(crate) use dispatch::{Dispatch, Limits};
 pub use key::KeyHash;
 pub(crate) use key::{ByKey, KeyHasher};
 pub use places::KeyPlaces;
-pub(crate) use settle_count::SettleCount;
 pub(crate) use settled_late::SettledLate;
