@@ -161,9 +161,10 @@ async fn terminated(form: Form) -> Result<Report> {
         report.injected();
         report.recovered(start.elapsed());
         given_back = stage.consumer("work").await?.num_ack_pending;
-        let next = stage.host(&config).await?;
+        let mut next = stage.host(&config).await?;
         stage.settled("work", form.patience()).await.context("some were stranded")?;
-        drop(next);
+        // One that is killed has a pull open until the server sees it, and what came to that would wait for an hour.
+        next.stop().await?;
     }
     config.insert("grace".to_owned(), Value::from("1h"));
     let mut host = stage.host(&config).await?;

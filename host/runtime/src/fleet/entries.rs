@@ -211,6 +211,15 @@ impl Settings {
     }
 }
 
+impl Plan {
+    /// Whether the other can only have been written before this one, or in another state of the bucket: it is earlier
+    /// in the same row, or has the same number but is another host's.
+    pub(crate) fn excludes(&self, other: &Self) -> bool {
+        let is_later = self.epoch > other.epoch || (self.epoch == other.epoch && self.holder != other.holder);
+        self.lineage == other.lineage && is_later
+    }
+}
+
 impl Lease {
     /// The plan that it has decided.
     pub(crate) fn plan(&self) -> Plan {

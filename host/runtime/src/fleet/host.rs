@@ -91,8 +91,8 @@ pub(crate) struct Fleet {
     pub(super) rewatch: Notify,
     /// The watch has to begin anew.
     anew: Notify,
-    /// The highest revision that this host has written.
-    written: AtomicU64,
+    /// The highest revision that this host has written or seen.
+    reached: AtomicU64,
     /// How many plans were seen.
     pub(super) planned: watch::Sender<u64>,
     /// Whether the bucket was looked for.
@@ -138,7 +138,7 @@ impl Fleet {
             news: Notify::new(),
             rewatch: Notify::new(),
             anew: Notify::new(),
-            written: AtomicU64::new(0),
+            reached: AtomicU64::new(0),
             planned: watch::Sender::new(0),
             looked: watch::Sender::new(false),
             problems: Mutex::default(),
@@ -188,6 +188,11 @@ impl Fleet {
                 Err(error) => Err(error),
             };
             found = !matches!(told, Err(KvError::NoBucket(_))) && (found || told.is_ok());
+            if told.is_ok() && self.problems.lock().contains_key(&Concern::Entry) {
+                // A watch that was cut off goes on after the last that it has brought, and so leaves out what a bucket
+                // with an earlier state has there by then.
+                self.anew.notify_one();
+            }
             self.note(Concern::Entry, told.err().map(|error| error.to_string()));
             let doubled = self.view.lock().is_doubled();
             self.note(Concern::Doubled, doubled.then(|| self.doubled()));
@@ -238,21 +243,21 @@ impl Fleet {
                 entry.workloads = figures.workloads;
             }
         }
-        let before = self.written.load(Relaxed);
+        let before = self.reached.load(Relaxed);
         let revision = answered(self.bucket.put(&host_key(&id), text(&entry).into(), None)).await?;
         telling.figures.lives(revision);
         // Revisions only grow in one bucket.
         if before >= revision {
-            self.written.store(0, Relaxed);
+            self.reached.store(0, Relaxed);
             self.went_back();
         }
-        self.wrote(revision);
+        self.reached(revision);
         told
     }
 
-    /// This host has written with this revision.
-    pub(super) fn wrote(&self, revision: u64) {
-        self.written.fetch_max(revision, Relaxed);
+    /// This host has written or seen this revision.
+    pub(super) fn reached(&self, revision: u64) {
+        self.reached.fetch_max(revision, Relaxed);
     }
 
     /// The bucket was made anew, or has an earlier state.
@@ -342,21 +347,24 @@ impl Fleet {
     async fn follow(&self, mut changes: KeyChanges, watching: &Watching) -> Option<String> {
         loop {
             tokio::select! {
+                // What the watch still brings of the bucket of before counts no more.
+                biased;
+                () = self.anew.notified() => return None,
+                () = self.rewatch.notified() => if self.watching() != *watching {
+                    return None;
+                },
                 change = timeout(SILENT, changes.next()) => match change {
                     Ok(Some(Ok(change))) => self.saw(&change),
                     Ok(Some(Err(error))) => return Some(error.to_string()),
                     Ok(None) => return Some("the watch has ended".to_owned()),
                     Err(_) => return Some(format!("the watch has brought nothing for {SILENT:?}")),
                 },
-                () = self.anew.notified() => return None,
-                () = self.rewatch.notified() => if self.watching() != *watching {
-                    return None;
-                },
             }
         }
     }
 
     fn saw(&self, KeyChange { key, revision, value }: &KeyChange) {
+        self.reached(*revision);
         let (news, began) = {
             let mut view = self.view.lock();
             let before = view.sees_all();
@@ -373,6 +381,7 @@ impl Fleet {
             }
             Ok(News::Asked(workload)) => self.wake(&workload, false),
             Ok(News::Woken(workloads)) => workloads.iter().for_each(|workload| self.wake(workload, true)),
+            Ok(News::WentBack) => self.went_back(),
             Err(problem) => {
                 // Who leads writes the plan over it.
                 key.strip_prefix("plan.").into_iter().for_each(|workload| self.wake(workload, false));
@@ -511,3 +520,6 @@ fn shared(fingerprints: BTreeMap<String, Fingerprints>) -> BTreeMap<String, Arc<
 fn room(most: u32, all: u32, wanted: u32) -> u32 {
     most.saturating_sub(all.saturating_sub(wanted))
 }
+
+#[cfg(test)]
+mod tests;

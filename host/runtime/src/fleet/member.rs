@@ -433,7 +433,7 @@ impl Member {
     async fn put(&mut self, key: &str, value: Vec<u8>, expected: u64) -> Written {
         match answered(self.fleet.bucket.put(key, value.into(), Some(expected))).await {
             Ok(revision) => {
-                self.fleet.wrote(revision);
+                self.fleet.reached(revision);
                 Written::Stored(revision)
             }
             Err(KvError::Conflict(_)) => Written::Conflict,

@@ -103,7 +103,8 @@ struct Found {
     holder: HostId,
     lineage: String,
     epoch: u64,
-    /// The revision that the plan had then.
+    /// Its revision, and the one that the plan had then.
+    revision: u64,
     plan: u64,
 }
 
@@ -184,7 +185,7 @@ impl Seat {
             Stand::Following => Next::Follow,
             Stand::Unsure => Next::Read,
             Stand::Writing { lease, expected } => Next::WriteLease(Box::new(lease.clone()), *expected),
-            Stand::Leading { .. } if self.stale_plan => Next::ReadPlan,
+            Stand::Leading { .. } if self.stale_plan || self.lost_plan(view) => Next::ReadPlan,
             Stand::Leading { lease, .. } => match self.plan.unwrap_or((view.plan_revision(&self.workload), None)) {
                 (known, _) if view.spoiled(&self.workload) > known => {
                     Next::WritePlan(Box::new(lease.plan()), view.spoiled(&self.workload))
@@ -207,16 +208,21 @@ impl Seat {
         }
     }
 
+    /// Whether the plan that this leader has written is not there: the watch has brought what was written later.
+    fn lost_plan(&self, view: &View) -> bool {
+        let is_lost = |revision| view.plan_revision(&self.workload) < revision && view.entries_since(revision) > 0;
+        self.plan.is_some_and(|(revision, own)| own.is_some() && is_lost(revision))
+    }
+
     /// Ends the lead where the plan is another's already.
     fn step_down(&mut self, view: &View) {
         let Stand::Leading { lease, .. } = &self.stand else { return };
-        let later = |plan: &Plan| plan.lineage == lease.lineage && plan.epoch > lease.epoch;
-        // Of another row: only one that came after this host's own plan says anything.
-        let written = self.plan.filter(|(_, own)| own.is_some()).map_or(u64::MAX, |(revision, _)| revision);
-        let other = |plan: &Plan| plan.lineage != lease.lineage && view.plan_revision(&self.workload) > written;
+        let revision = view.plan_revision(&self.workload);
         // What is known of before the bucket went back has no revision, and ends nothing.
-        let plan = view.plan(&self.workload).filter(|_| view.plan_revision(&self.workload) > 0);
-        if plan.is_some_and(|plan| plan.holder != *view.me() && (later(plan) || other(plan))) {
+        let plan = view.plan(&self.workload).filter(|plan| revision > 0 && plan.holder != *view.me());
+        // One that leaves this host's own its number says something only where it came later, or stands in its place.
+        let written = self.plan.filter(|(_, own)| own.is_some()).map_or(u64::MAX, |(revision, _)| revision);
+        if plan.is_some_and(|plan| revision >= written || plan.excludes(&lease.plan())) {
             self.stand = Stand::Unsure;
         }
     }
@@ -224,6 +230,9 @@ impl Seat {
     /// Whether nobody leads as far as is known, or whoever does is silent. Which of the hosts is the first to take over
     /// is a matter of their order; what counts is who writes first.
     fn is_vacant(&self, view: &View) -> bool {
+        if self.is_unused(view) {
+            return true;
+        }
         let plan = view.plan(&self.workload);
         let holder = plan.map_or("", |plan| plan.holder.id.as_str());
         let mut others = plan.into_iter().flat_map(|plan| plan.shares.keys()).filter(|id| *id != holder);
@@ -238,22 +247,30 @@ impl Seat {
         }
     }
 
+    /// Whether another host has the lease and lives, but has not planned for long. In a bucket with an earlier state it
+    /// may have the lease again and not know.
+    fn is_unused(&self, view: &View) -> bool {
+        let planned = |of: &Found| view.plan(&self.workload).is_some_and(|plan| plan.holder == of.holder);
+        self.found.as_ref().is_some_and(|of| !planned(of) && view.entries_since(of.revision) >= RENEW)
+    }
+
     /// The lease was read: its revision, or that of its deletion, and what it says, if it is there.
     pub(crate) fn read(&mut self, (revision, lease): (u64, Option<Lease>), view: &View) {
         let me = view.me();
+        let is_unused = self.is_unused(view) && self.found.as_ref().is_some_and(|of| of.revision == revision);
+        let is_free = |lease: &Lease| is_unused || is_free(lease, revision, view);
         self.found = None;
         self.stand = match lease {
             None => Stand::Writing { lease: self.first(view), expected: revision },
             // The bucket has an earlier state, or what wrote the plan was no leader.
-            Some(lease) if is_free(&lease, revision, view) && self.is_behind(&lease, view) => {
+            Some(lease) if is_free(&lease) && self.is_behind(&lease, view) => {
                 Stand::Writing { lease: self.another_row(lease, view), expected: revision }
             }
             Some(lease) if lease.holder == *me => self.lead(lease, revision),
-            Some(lease) if is_free(&lease, revision, view) => {
-                Stand::Writing { lease: taken(lease, me.clone()), expected: revision }
-            }
+            Some(lease) if is_free(&lease) => Stand::Writing { lease: taken(lease, me.clone()), expected: revision },
             Some(Lease { holder, lineage, epoch, .. }) => {
-                self.found = Some(Found { holder, lineage, epoch, plan: view.plan_revision(&self.workload) });
+                let plan = view.plan_revision(&self.workload);
+                self.found = Some(Found { holder, lineage, epoch, revision, plan });
                 Stand::Following
             }
         };
@@ -270,7 +287,7 @@ impl Seat {
     /// been acted upon; but what it knows of the row before it goes on from.
     fn first(&mut self, view: &View) -> Lease {
         let lineage = self.next_row(view);
-        let (plan, held) = (view.plan(&self.workload), self.held.take());
+        let (plan, held) = (view.plan(&self.workload), self.held.clone());
         let Lease { fold, watched, set, rollout, told, .. } = held.unwrap_or_default();
         Lease {
             lineage,
@@ -296,19 +313,19 @@ impl Seat {
         format!("{}-{}", view.me().boot, self.begun)
     }
 
-    /// Whether a later plan of the same row may have been acted upon already.
+    /// Whether a later plan of the same row, or another one with its number, may have been acted upon already.
     fn is_behind(&self, lease: &Lease, view: &View) -> bool {
         if self.returned {
             return true;
         }
         let held = self.held.as_ref().is_some_and(|held| is_later(held, lease));
-        held || view.saw_later(&self.workload, &lease.lineage, lease.epoch)
+        held || view.excludes(&self.workload, &lease.plan())
     }
 
     /// The lease of a row of its own, which goes on from this one, or from what this host knows to be later.
     fn another_row(&mut self, lease: Lease, view: &View) -> Lease {
         let lineage = self.next_row(view);
-        let known = self.held.take().filter(|held| is_later(held, &lease)).unwrap_or(lease);
+        let known = self.held.clone().filter(|held| is_later(held, &lease)).unwrap_or(lease);
         let me = view.me();
         Lease { lineage, epoch: 1, holder: me.clone(), parks: me.id.clone(), limit: None, ..known }
     }
@@ -340,7 +357,7 @@ impl Seat {
         self.stale_plan = false;
         let Some(lease) = self.lease() else { return };
         let own = plan.filter(|plan| lease.plan() == **plan).map(|plan| plan.epoch);
-        if plan.is_some_and(|plan| lease.lineage == plan.lineage && plan.epoch > lease.epoch) {
+        if plan.is_some_and(|plan| plan.excludes(&lease.plan())) {
             self.stand = Stand::Unsure;
         }
         self.plan = Some((revision, own));

@@ -68,6 +68,8 @@ pub(crate) enum News {
     Asked(String),
     /// Messages have started workers of these workloads at another host.
     Woken(Vec<String>),
+    /// The bucket has lost a plan that was seen: [`View::went_back`] is due.
+    WentBack,
 }
 
 /// The bucket as far as this host has seen it.
@@ -86,8 +88,10 @@ pub(crate) struct View {
     plans: BTreeMap<String, (u64, Plan)>,
     /// The revision of what stands in place of a plan and is none.
     spoiled: BTreeMap<String, u64>,
-    /// The row and the epoch of the last plan that was seen before the bucket went back.
-    before: BTreeMap<String, (String, u64)>,
+    /// Plans that were seen and that the watch has still to bring, since it has brought earlier ones: their revisions.
+    overdue: BTreeMap<String, u64>,
+    /// The last plan that was seen before the bucket went back.
+    before: BTreeMap<String, Plan>,
     /// How often the bucket went back.
     returns: u64,
     settings: BTreeMap<String, Settings>,
@@ -111,6 +115,7 @@ impl View {
             left: BTreeMap::new(),
             plans: BTreeMap::new(),
             spoiled: BTreeMap::new(),
+            overdue: BTreeMap::new(),
             before: BTreeMap::new(),
             returns: 0,
             settings: BTreeMap::new(),
@@ -131,17 +136,18 @@ impl View {
         self.set.clear();
         self.verdicts.clear();
         self.spoiled.clear();
+        self.overdue.clear();
         self.other = None;
     }
 
     /// The bucket was made anew, or has an earlier state: what this host has just written has no higher revision than
-    /// what it wrote before. The last plans hold until there are others, whatever the numbers of those are, and nobody
-    /// goes on with the numbers that were used already.
+    /// what it wrote or saw before, or the watch says so. The last plans hold until there are others, whatever the
+    /// numbers of those are, and nobody goes on with the numbers that were used already.
     pub(crate) fn went_back(&mut self) {
         self.returns += 1;
         for (workload, (revision, plan)) in &mut self.plans {
             *revision = 0;
-            self.before.insert(workload.clone(), (plan.lineage.clone(), plan.epoch));
+            self.before.insert(workload.clone(), plan.clone());
         }
         self.begin(self.watching.clone());
     }
@@ -151,11 +157,10 @@ impl View {
         self.returns
     }
 
-    /// Whether a later plan of a row was seen than this one.
-    pub(crate) fn saw_later(&self, workload: &str, lineage: &str, epoch: u64) -> bool {
-        let plan = self.plan(workload).map(|plan| (plan.lineage.as_str(), plan.epoch));
-        let before = self.before.get(workload).map(|(lineage, epoch)| (lineage.as_str(), *epoch));
-        [plan, before].into_iter().flatten().any(|(of, last)| of == lineage && last > epoch)
+    /// Whether a plan was seen that excludes this one.
+    pub(crate) fn excludes(&self, workload: &str, plan: &Plan) -> bool {
+        let seen = [self.plan(workload), self.before.get(workload)];
+        seen.into_iter().flatten().any(|seen| seen.excludes(plan))
     }
 
     /// The watch has brought a change: a key's new value, or that it is deleted. The error says what is wrong with it.
@@ -208,7 +213,8 @@ impl View {
                 self.own.drain(..self.own.len().saturating_sub(REMEMBERED));
             }
         }
-        let news = woken(&entry.workloads);
+        let is_lost = self.overdue.values().any(|overdue| *overdue < revision);
+        let news = if is_lost { News::WentBack } else { woken(&entry.workloads) };
         self.left.remove(id);
         self.hosts.insert(id.to_owned(), (revision, entry));
         news
@@ -220,11 +226,17 @@ impl View {
         news
     }
 
-    /// A replica that lags may bring a plan that is older than one that was seen: it is not acted upon again.
+    /// A replica that lags may bring a plan that is older than one that was seen: it is not acted upon again. It brings
+    /// the one that was seen before all that was written later, unless the bucket has lost that.
     fn saw_plan(&mut self, workload: &str, revision: u64, plan: Plan) -> News {
-        let is_old = |(at, known): &(u64, Plan)| *at > 0 && known.lineage == plan.lineage && known.epoch > plan.epoch;
-        if self.plans.get(workload).is_some_and(is_old) {
-            return News::None;
+        let excludes = |(at, known): &&(u64, Plan)| *at > 0 && known.excludes(&plan);
+        match self.plans.get(workload).filter(excludes) {
+            Some((at, _)) if *at <= revision => return News::WentBack,
+            Some((at, _)) => {
+                self.overdue.insert(workload.to_owned(), *at);
+                return News::None;
+            }
+            None => drop(self.overdue.remove(workload)),
         }
         let before = self.plans.insert(workload.to_owned(), (revision, plan));
         let same = before.is_some_and(|(_, before)| self.plan(workload).is_some_and(|plan| *plan == before));

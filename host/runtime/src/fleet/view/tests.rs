@@ -118,6 +118,38 @@ fn a_plan_is_news_once_and_never_after_a_later_one() {
 }
 
 #[test]
+fn a_plan_that_one_which_was_seen_excludes_tells_that_the_bucket_went_back_unless_a_replica_lags() {
+    let plan =
+        |epoch, holder: &str| text(&Plan { lineage: "l".to_owned(), epoch, holder: id(holder), ..Plan::default() });
+    let seen = || {
+        let mut view = view();
+        view.saw("plan.w", 8, Some(&plan(3, "b"))).unwrap();
+        view.begin(Watching::All);
+        view
+    };
+    // A later one of the same number, or an earlier one.
+    for (revision, excluded) in [(8, plan(3, "c")), (9, plan(3, "c")), (9, plan(2, "b"))] {
+        let mut view = seen();
+        assert_eq!(view.saw("plan.w", revision, Some(&excluded)), Ok(News::WentBack), "{revision}");
+        assert_eq!(view.plan("w").unwrap().epoch, 3);
+        view.went_back();
+        assert_eq!(view.saw("plan.w", revision, Some(&excluded)), Ok(News::Plan("w".to_owned())));
+        let lost = Plan { lineage: "l".to_owned(), epoch: 3, holder: id("d"), ..Plan::default() };
+        assert!(view.excludes("w", &lost), "its number is used");
+    }
+    // A replica brings what it lacks before what came later.
+    for (brings, news) in [(true, News::None), (false, News::WentBack)] {
+        let mut view = seen();
+        assert_eq!(view.saw("plan.w", 6, Some(&plan(2, "b"))), Ok(News::None));
+        assert_eq!(view.saw("host.a", 7, Some(&entry("a-1", false))), Ok(News::None));
+        if brings {
+            assert_eq!(view.saw("plan.w", 8, Some(&plan(3, "b"))), Ok(News::None));
+        }
+        assert_eq!(view.saw("host.a", 9, Some(&entry("a-1", false))), Ok(news));
+    }
+}
+
+#[test]
 fn one_host_keeps_a_pull_parked_at_zero_and_those_with_workers_where_there_are_some() {
     let mut view = View::new(id("a"));
     assert!(view.parks("w"), "there is no plan");
