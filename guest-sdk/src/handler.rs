@@ -110,7 +110,8 @@ impl Failure {
         Self::Retry(None)
     }
 
-    /// The message may be handled later, not before this long. Whole milliseconds; what is finer is cut off.
+    /// The message may be handled later, not before this long, a day at most. Whole milliseconds; what is finer is cut
+    /// off.
     #[must_use]
     pub fn retry_after(delay: Duration) -> Self {
         Self::Retry(Some(crate::duration::millis(delay)))

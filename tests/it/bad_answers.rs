@@ -23,7 +23,7 @@ async fn the_log_names_the_message_the_plugin_and_what_is_wrong_with_its_answer(
     };
     for (sequence, (script, problem)) in [
         ("big-reply 3000", "a reply of 3000 bytes, and the server takes 2048"),
-        ("big-publication work.out 3000", "publication 0: 3391 bytes, and the server takes 2048"),
+        ("big-publication work.out 3000", "publication 0: 3424 bytes, and the server takes 2048"),
         ("bad-header work.out", "publication 0: `Not A: Name` is not a legal header name"),
         ("nats-header work.out", "publication 0: the header `Nats-Msg-Id` belongs to the host"),
         (

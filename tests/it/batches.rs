@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use async_nats::Message;
+use async_nats::jetstream::AckKind;
+use async_nats::jetstream::consumer::PullConsumer;
 use futures_util::StreamExt;
 use rustix::process::Signal;
 use serde_json::Value;
@@ -16,8 +18,8 @@ use crate::support::cli::{Running, run, tidegate};
 use crate::support::host::{Host, workers as with_workers, workload};
 use crate::support::site::{Site, json, text};
 use crate::support::web::get;
-use crate::support::wire::is_settlement;
-use crate::support::{eventually, log};
+use crate::support::wire::{Wire, is_settlement};
+use crate::support::{PATIENCE, eventually, log};
 
 /// Batches of so many, which are waited for: a test publishes as many.
 fn batches(name: &str, size: usize) -> Workload {
@@ -128,6 +130,75 @@ async fn rule_2_what_one_publication_stands_for_is_delivered_again_when_it_is_re
     // No attempt of the others was used up, and none is lost.
     assert_eq!(host.consumer("refused").await.delivered.consumer_sequence, 6);
     log::logged(&["a publication of its batch is not stored", "no attempt is used up", "\"refused\""]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rule_2_what_is_in_a_publication_with_others_when_it_comes_again_is_stored_too() {
+    let archived = archived_again("company", &["three"]).await;
+    let texts: BTreeSet<String> = archived.iter().flat_map(texts).collect();
+    assert_eq!(texts.into_iter().collect::<Vec<_>>(), ["one", "three", "two"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rule_2_a_publication_that_comes_again_with_the_same_in_it_is_stored_once() {
+    let archived = archived_again("alike", &[]).await;
+    assert_eq!(archived.iter().map(texts).collect::<Vec<_>>(), [["one", "two"]]);
+}
+
+/// What an archive has in the end, of whose first publication, with `one` and `two`, the host never heard that it is
+/// stored: it was killed. `more` is in one batch with these two when they come again.
+async fn archived_again(name: &str, more: &[&str]) -> Vec<Message> {
+    let site = Site::new().await;
+    site.install("archive", workers::ARCHIVE);
+    let (subject, consumer) = (format!("in.{name}.a"), format!("{name}-workers"));
+    site.stream(name, &[&format!("in.{name}.>")]).await;
+    site.publish_all(&subject, ["one", "two"].map(str::to_owned)).await;
+    let start = |size: usize| {
+        let (size, mut flags) = (size.to_string(), site.run_flags(name, "archive", &["--consumer", &consumer]));
+        flags.extend(["--setting", "subject=out.archive", "--batching-wait", "1s", "--batching-size"]);
+        Running::start(tidegate(flags.into_iter().chain([size.as_str()])))
+    };
+    // This test is the stream that the first publication goes to.
+    let mut wire = Wire::new(&site.client, "out.archive").await;
+    let first = start(2);
+    let publication = wire.next(|_| true).await;
+    first.signal(Signal::KILL);
+    first.end().await;
+    drop(wire);
+    site.stream("OUT", &["out.>"]).await;
+    let stored =
+        site.js.publish_with_headers("out.archive", publication.headers.unwrap(), publication.payload).await.unwrap();
+    stored.await.unwrap();
+    give_back(&site, name, 2).await;
+    site.publish_all(&subject, more.iter().map(|text| (*text).to_owned())).await;
+    let second = start(2 + more.len());
+    site.settled(name).await;
+    second.signal(Signal::TERM);
+    assert_eq!(second.end().await.code, Some(0));
+    site.stored("OUT").await
+}
+
+/// Takes so many messages of a workload, and gives them back: they are delivered again before all others.
+async fn give_back(site: &Site, name: &str, count: usize) {
+    let stream = site.js.get_stream(name).await.unwrap();
+    let consumer: PullConsumer = stream.get_consumer(&format!("{name}-workers")).await.unwrap();
+    let mut taken = Vec::new();
+    while taken.len() < count {
+        let mut some = consumer.batch().max_messages(count - taken.len()).expires(PATIENCE).messages().await.unwrap();
+        while let Some(message) = some.next().await {
+            taken.push(message.unwrap());
+        }
+    }
+    for message in taken {
+        message.ack_with(AckKind::Nak(None)).await.unwrap();
+    }
+    site.client.flush().await.unwrap();
+}
+
+/// What was published of the messages that are in a publication of an archive.
+fn texts(publication: &Message) -> Vec<String> {
+    let of = |line: &str| serde_json::from_str::<Value>(line).unwrap()["text"].as_str().unwrap().to_owned();
+    text(publication).lines().map(of).collect()
 }
 
 /// Generations with batches and without take over from each other.

@@ -187,3 +187,13 @@ async fn a_server_that_is_not_there_is_one_problem_among_others() {
     ended
         .failed_with(1, &["nats: no NATS server answers at 127.0.0.1:1", "Start one (`nats-server -js`)", "1 problem"]);
 }
+
+#[tokio::test]
+async fn a_password_in_a_grant_is_not_printed() {
+    let site = Site::new().await;
+    for grant in ["https://user:hunter2@h/", "https://hunter2@h/", "https://user:hunter2@h:x/"] {
+        let ended = file(&site, &format!("grants.http = [\"{grant}\"]\n")).check(&[]).await;
+        ended.failed_with(1, &["workload.orders.grants.http", "`https://h"]);
+        assert!(!ended.said().contains("hunter2"), "{}", ended.said());
+    }
+}

@@ -57,6 +57,17 @@ async fn a_misspelt_command_flag_or_value_is_told_with_what_may_be_meant() {
     run(["request", "a", "--timeout", "3"]).await.failed_with(2, &["\"3\" has no unit", "5s"]);
     run(["request", "a", "-H", "abc"]).await.failed_with(2, &["'abc'", "a header is NAME:VALUE"]);
     run(["check", "--log", "inof"]).await.failed_with(1, &["--log inof", "info, debug, trace"]);
+    let mut by_variable = tidegate(["check"]);
+    by_variable.env("TIDEGATE_LOG", "inof");
+    let ended = Running::start(by_variable).end().await;
+    ended.failed_with(1, &["tidegate: TIDEGATE_LOG inof: ", "info, debug, trace"]);
+    let mut by_both = tidegate(["check", "--log", "loud"]);
+    by_both.env("TIDEGATE_LOG", "inof");
+    Running::start(by_both).end().await.failed_with(1, &["tidegate: --log loud: "]);
+    for source in [["--trace", "day.csv"], ["--journal", "journal.jsonl"]] {
+        let ended = run(["simulate", "--policy", "x.wasm", "--duration", "10s"].into_iter().chain(source)).await;
+        ended.failed_with(2, &["'--duration <TIME>' cannot be used with", source[0]]);
+    }
     assert_eq!(run::<&str>([]).await.code, Some(2));
     run(["scale", "orders", "8"]).await.failed_with(2, &["not \"8\"", "`tidegate scale orders set 8`"]);
 }

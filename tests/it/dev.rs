@@ -10,6 +10,7 @@ use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 use tokio::time::timeout;
 
 use crate::support::cli::{Running, run, tidegate};
+use crate::support::eventually;
 
 /// How long a build may take on a busy machine.
 const LONG: std::time::Duration = std::time::Duration::from_secs(300);
@@ -157,4 +158,29 @@ async fn another_command_builds_another_file_and_one_that_makes_none_is_told() {
     let empty = empty.path().to_str().unwrap();
     run(["dev", empty]).await.failed_with(1, &["no Cargo.toml, package.json or Makefile", "--build"]);
     run(["dev", "/nowhere"]).await.failed_with(1, &["cannot work in /nowhere"]);
+}
+
+#[tokio::test]
+async fn what_it_prints_into_a_file_beside_the_source_is_no_change() {
+    let dir = TempDir::new().unwrap();
+    let within = |name: &str| dir.path().join(name);
+    std::fs::write(within("echo"), tidegate_artifacts::workers::ECHO).unwrap();
+    std::fs::write(within("source"), "one").unwrap();
+    // Its name comes before all others, so it would be named as what has changed.
+    let output = within("all.txt");
+    let flags = ["--build", "cat echo > made", "--component", "made", "--handler", "loud", "--send", "as it is"];
+    let mut command = tidegate(["dev", dir.path().to_str().unwrap()].iter().chain(&flags));
+    let file = std::fs::File::create(&output).unwrap();
+    command.stdin(Stdio::piped()).stdout(file.try_clone().unwrap()).stderr(file).kill_on_drop(true);
+    let mut dev = command.spawn().unwrap();
+    let said = || std::fs::read_to_string(&output).unwrap();
+    eventually("it replies", async || said().lines().any(|line| line == "as it is")).await;
+    std::fs::write(within("source"), "another").unwrap();
+    eventually("it is built again", async || said().contains("the component is the same as before")).await;
+    let changed = |said: &str| said.lines().filter(|line| line.ends_with(" changed")).count();
+    let said = said();
+    assert!(said.contains("source changed") && changed(&said) == 1, "{said}");
+    let pid = dev.id().and_then(|id| Pid::from_raw(id.try_into().unwrap())).unwrap();
+    kill_process(pid, Signal::TERM).unwrap();
+    assert!(dev.wait().await.unwrap().success());
 }

@@ -36,7 +36,7 @@ pub(crate) fn bind(work: Workload) -> Workload {
 }
 
 /// What stands at a key of the bucket.
-async fn key(site: &Site, key: &str) -> Option<Value> {
+pub(crate) async fn key(site: &Site, key: &str) -> Option<Value> {
     let bucket = site.js.get_key_value(BUCKET).await.ok()?;
     let value = bucket.get(key).await.ok()??;
     serde_json::from_slice(&value).ok()
@@ -48,7 +48,7 @@ async fn shares(site: &Site) -> BTreeMap<String, u64> {
     shares.into_iter().map(|(host, share)| (host, share.as_u64().unwrap())).collect()
 }
 
-async fn shared(site: &Site, expected: &[(&str, u64)]) {
+pub(crate) async fn shared(site: &Site, expected: &[(&str, u64)]) {
     let expected: BTreeMap<_, _> = expected.iter().map(|(host, share)| ((*host).to_owned(), *share)).collect();
     eventually(&format!("the shares are {expected:?}"), async || shares(site).await == expected).await;
 }

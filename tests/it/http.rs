@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use rustix::process::{Resource, Rlimit, getrlimit, prlimit};
 use serde_json::Value;
 use tidegate_runtime::config::{
     BreakerConfig, Config, FleetConfig, Limits, RolloutConfig, ServiceConfig, StartLimits, Workload,
@@ -11,7 +12,7 @@ use tidegate_test_artifacts::probes;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 
-use crate::support::cli::run;
+use crate::support::cli::{Running, run, tidegate};
 use crate::support::host::{Host, install, workload};
 use crate::support::site::Site;
 use crate::support::web::{ask, get};
@@ -305,4 +306,30 @@ async fn the_dashboard_asks_for_metrics_that_there_are() {
     for lost in metrics.lines().filter_map(|line| line.split_once("_dropped_total")).map(|(name, _)| name) {
         assert!(include_str!("../../docs/grafana.json").contains(&format!("{lost}_dropped_total")), "{lost}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_that_cannot_be_taken_for_want_of_descriptors_are_told_and_taken_when_there_are_some() {
+    let site = Site::new().await;
+    let file = site.plugins.path().join("few.toml");
+    let (url, dir) = (&site.nats.servers[0], site.plugins.path());
+    let cache = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("plugin-cache");
+    let text =
+        format!("http = \"127.0.0.1:0\"\nnats.url = {url:?}\nplugins = {{ dir = {dir:?}, cache = {cache:?} }}\n");
+    let workload = "[workload.few]\nstream = \"few\"\nhandler = \"probe\"\npolicy = \"fixed\"\n";
+    std::fs::write(&file, text + workload).unwrap();
+    let mut host = Running::start(tidegate(["run", "--config", file.to_str().unwrap()]));
+    let line = host.line_with("over HTTP").await;
+    let address = line.split("address=").nth(1).unwrap().split(' ').next().unwrap().to_owned();
+    assert_eq!(get(&address, "/healthz").await.0, 200);
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    let pid = host.pid();
+    let allow = |current| prlimit(Some(pid), Resource::Nofile, Rlimit { current, maximum }).unwrap();
+    let before = allow(Some(1));
+    let waits = TcpStream::connect(&address).await.unwrap();
+    let line = host.line_with("connections of HTTP cannot be taken").await;
+    assert!(line.contains("WARN") && line.contains("`ulimit -n`"), "{line}");
+    allow(before.current);
+    assert_eq!(get(&address, "/healthz").await.0, 200);
+    drop(waits);
 }

@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use tidegate_runtime::config::{BreakerConfig, Config, Limits, OrderKey, PerKey, Rate, StartLimits, Workload};
+use tidegate_runtime::config::{
+    BreakerConfig, Config, Limits, OrderKey, PerKey, Rate, ServiceConfig, StartLimits, Workload,
+};
 
 use crate::support::host::{Host, policy, workers};
 use crate::support::site::{Site, json};
@@ -49,6 +51,42 @@ async fn no_more_begins_than_the_burst_and_what_the_rate_allows_in_the_time_and_
     assert_eq!(stored(&host).await, 40);
     let (_, events) = host.stop().await;
     assert_eq!(crate::support::host::handled(&events), 40);
+}
+
+/// What a host that is called `again` answers as a service, if it does.
+async fn answer(site: &Site, subject: &'static str) -> Option<Value> {
+    let answer = site.client.request(subject, "".into()).await.ok()?;
+    serde_json::from_slice(&answer.payload).ok()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_workload_that_starts_again_has_of_the_rate_only_what_it_had_left() {
+    let site = with("again", (0..12).map(|id| format!("ledger out {id}"))).await;
+    let every = Duration::from_secs(2);
+    let limits = StartLimits { rate: Some(Rate { every, burst: 5 }), ..StartLimits::default() };
+    let (host, replies) = (Some("again".to_owned()), vec!["_INBOX.>".to_owned()]);
+    let service = Some(ServiceConfig { host, prefix: "tidegate.host".to_owned(), admin: true, replies });
+    let begin = Instant::now();
+    let workloads = vec![limited(workers("again", 2), limits)];
+    let host = Host::run(site.clone(), Config { service, workloads, ..site.config() });
+    host.ready(1).await;
+    eventually("the burst is handled", async || stored(&host).await >= 5).await;
+    let is = async |drain: &str| {
+        let pong = answer(&site, "$SRV.PING.tidegate.again").await.unwrap_or_default();
+        pong["metadata"]["drain"] == drain
+    };
+    eventually("it answers", async || answer(&site, "$SRV.PING.tidegate.again").await.is_some()).await;
+    answer(&site, "tidegate.host.again.drain").await.expect("it is told to drain");
+    eventually("it is drained", async || is("drained").await).await;
+    answer(&site, "tidegate.host.again.undrain").await.expect("it is told to go on");
+    until("more is handled", async || {
+        let handled = stored(&host).await;
+        let allowed = 5 + begin.elapsed().as_millis() / every.as_millis();
+        assert!(handled as u128 <= allowed, "{handled} handled where {allowed} may begin");
+        (handled >= 6).then_some(())
+    })
+    .await;
+    drop(host);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -75,7 +75,7 @@ async fn settled(site: &Site, count: usize) {
     .await;
 }
 
-fn named(count: usize) -> Vec<String> {
+pub(crate) fn named(count: usize) -> Vec<String> {
     (0..count).map(|number| format!("k{number}")).collect()
 }
 

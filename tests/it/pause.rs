@@ -2,17 +2,18 @@
 
 use std::sync::Arc;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tidegate_runtime::config::{Config, Workload};
 
+use crate::edited::api;
 use crate::support::cli::{Ended, run};
-use crate::support::eventually;
 use crate::support::host::{Host, policy, workers};
 use crate::support::site::Site;
 use crate::support::web::{get, status};
+use crate::support::{eventually, log, until};
 
 /// A site on a server that can pause, and a configuration file of a workload of this name; `None` on an older server.
-async fn site(name: &str) -> Option<(Arc<Site>, tempfile::NamedTempFile)> {
+pub(crate) async fn site(name: &str) -> Option<(Arc<Site>, tempfile::NamedTempFile)> {
     let site = Site::new().await;
     if !site.client.is_server_compatible(2, 11, 0) {
         return None;
@@ -32,7 +33,7 @@ fn file(name: &str, url: &str) -> tempfile::NamedTempFile {
     file
 }
 
-async fn command(file: &tempfile::NamedTempFile, arguments: &[&str]) -> Ended {
+pub(crate) async fn command(file: &tempfile::NamedTempFile, arguments: &[&str]) -> Ended {
     let file = ["-c", file.path().to_str().unwrap()];
     run(arguments.iter().chain(&file)).await
 }
@@ -99,6 +100,69 @@ async fn the_configuration_pauses_a_workload_when_it_starts_and_lets_it_go_on() 
     let host = Host::start_at(site, vec![paused(Some(false))]).await;
     host.settled("still").await;
     assert_eq!(command(&file, &["resume", "still"]).await.code, Some(0), "it is not paused, and that is fine");
+}
+
+/// Awaits that a workload's consumer is there, and gives whether it is paused.
+async fn is_paused(site: &Site, name: &str) -> bool {
+    let asked = format!("CONSUMER.INFO.{name}.{name}-workers");
+    let info = until("the consumer is there", async || api(site, &asked, &json!({})).await.ok()).await;
+    info["paused"] == true
+}
+
+/// Awaits that the host has read of a pause, or of its end.
+async fn seen(address: &str, paused: bool) {
+    eventually("the host has seen it", async || status(address).await["paused"] == paused).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_consumer_that_is_made_anew_stays_as_somebody_has_paused_it() {
+    let Some((site, file)) = site("kept").await else { return };
+    let (host, address) = Host::over_http(site, Workload { paused: Some(false), ..workers("kept", 1) }).await;
+    host.ready(1).await;
+    command(&file, &["pause", "kept"]).await;
+    seen(&address, true).await;
+    host.delete_consumer("kept").await;
+    assert!(is_paused(&host, "kept").await, "it is so from its first moment");
+    log::logged(&["\"kept\"", "it is paused as before: somebody had paused it", "`tidegate resume`"]).await;
+    command(&file, &["resume", "kept"]).await;
+    seen(&address, false).await;
+
+    // Somebody else makes it, and pauses it: the host, which waits longer each time, finds it so.
+    let consumer = json!({
+        "durable_name": "kept-workers", "ack_policy": "explicit", "ack_wait": 600_000_000_000_u64, "max_deliver": -1,
+        "pause_until": "2190-01-31T12:00:00Z",
+    });
+    let body = json!({ "stream_name": "kept", "config": consumer, "action": "create" });
+    until("it is made by hand", async || {
+        host.delete_consumer("kept").await;
+        api(&host, "CONSUMER.CREATE.kept.kept-workers", &body).await.ok()
+    })
+    .await;
+    seen(&address, true).await;
+    host.publish("in.kept.a", "ledger out x").await;
+    host.delete_consumer("kept").await;
+    assert!(is_paused(&host, "kept").await, "it is so from its first moment");
+    log::logged(&["\"kept\"", "2190-01-31T12:00:00Z", "it is paused as before: somebody had paused it"]).await;
+    assert_eq!(host.consumer("kept").await.num_pending, 1);
+    assert_eq!(log::count(&["\"kept\"", "as paused says"]), 0);
+    command(&file, &["resume", "kept"]).await;
+    host.settled("kept").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_consumer_that_is_made_anew_stays_as_somebody_has_resumed_it() {
+    let Some((site, file)) = site("going").await else { return };
+    let (host, address) = Host::over_http(site, Workload { paused: Some(true), ..workers("going", 1) }).await;
+    host.ready(1).await;
+    seen(&address, true).await;
+    host.delete_consumer("going").await;
+    assert!(is_paused(&host, "going").await, "nobody has resumed it");
+    command(&file, &["resume", "going"]).await;
+    seen(&address, false).await;
+    host.delete_consumer("going").await;
+    log::logged(&["\"going\"", "it is not paused, as before, though paused = true"]).await;
+    host.publish("in.going.a", "ledger out x").await;
+    host.settled("going").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -390,3 +390,37 @@ async fn a_workload_whose_new_plugin_is_not_there_goes_on_as_it_was_until_it_is(
     assert_eq!(host.site.request("in.work.a", "version").await, "v2");
     host.stop().await;
 }
+
+/// A pipe that nobody writes to: whoever opened it would wait.
+fn pipe(path: &Path) {
+    assert!(std::process::Command::new("mkfifo").arg(path).status().unwrap().success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_no_file_is_refused_by_name_and_the_next_reading_without_it_works() {
+    let still = "reload.watch = false";
+    let mut host = Reloading::start(still, &[two("work", "")]).await;
+    let beside = host.files.path().join("workloads.d");
+    std::fs::create_dir(&beside).unwrap();
+    let odd = beside.join("odd.toml");
+    let refused = ["nothing has changed, for the configuration has an error", "workloads.d/odd.toml: it is not a file"];
+    pipe(&odd);
+    host.reload().await.failed_with(1, &refused);
+    std::fs::remove_file(&odd).unwrap();
+    std::os::unix::fs::symlink("/dev/zero", &odd).unwrap();
+    host.reload().await.failed_with(1, &refused);
+    std::fs::remove_file(&odd).unwrap();
+    std::fs::write(&odd, two("odd", "")).unwrap();
+    assert_eq!(host.reload().await.code, Some(0));
+    host.has(&["work", "odd"]).await;
+    // The file itself too.
+    let (file, away) = (host.file(), host.files.path().join("away"));
+    std::fs::rename(&file, &away).unwrap();
+    pipe(&file);
+    host.process.signal(Signal::HUP);
+    host.process.line_with("tidegate.toml: it is not a file").await;
+    std::fs::rename(&away, &file).unwrap();
+    host.process.signal(Signal::HUP);
+    host.process.line_with("what was wrong with it is mended").await;
+    host.stop().await;
+}

@@ -4,7 +4,7 @@ use std::io::{Write as _, stdout};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 #[cfg(feature = "guests")]
 use tidegate::commands::{bench, demo, dev, new};
 use tidegate::commands::{
@@ -77,7 +77,9 @@ enum Command {
 const STOP: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let matches = Cli::command().get_matches();
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    let cli = Cli { log: cli.log.of(&matches), ..cli };
     if let Command::Compile(args) = &cli.command {
         // It bounds its memory before it has threads, which have some each.
         return compile::run(args);

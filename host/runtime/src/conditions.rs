@@ -58,6 +58,11 @@ impl Part {
         )
     }
 
+    /// Whether it is not of one run of the workload, and so stays where a run ends.
+    fn outlasts_a_run(self) -> bool {
+        matches!(self, Self::Reload)
+    }
+
     /// The word for it in `/status`.
     pub(crate) fn as_str(self) -> &'static str {
         match self {
@@ -96,6 +101,11 @@ impl Conditions {
         Arc::new(Self { workload, problems: Mutex::default() })
     }
 
+    /// Whose they are.
+    pub(crate) fn workload(&self) -> Arc<str> {
+        self.workload.clone()
+    }
+
     /// A part does not work, and what mends it. Logged when the text is another than before.
     pub(crate) fn raise(&self, part: Part, problem: &str) {
         let problem = one_line(problem);
@@ -108,12 +118,22 @@ impl Conditions {
     /// The whole of it ended. What its parts had is past.
     pub(crate) fn ended(&self, problem: &str) {
         self.raise(Part::Run, problem);
-        self.problems.lock().retain(|part, _| *part == Part::Run);
+        self.begins();
+    }
+
+    /// A run of it begins. What raised problems in the run before is gone, and could not clear them.
+    pub(crate) fn begins(&self) {
+        self.problems.lock().retain(|part, _| part.outlasts_a_run() || *part == Part::Run);
     }
 
     /// It rests, and nothing of it has to flow.
     pub(crate) fn rests(&self) {
-        self.problems.lock().clear();
+        self.problems.lock().retain(|part, _| part.outlasts_a_run());
+    }
+
+    /// Whether the part works is no more for this host to say.
+    pub(crate) fn forget(&self, part: Part) {
+        self.problems.lock().remove(&part);
     }
 
     /// A part works. Logged if it did not before.
@@ -151,5 +171,27 @@ mod tests {
         conditions.raise(Part::Pull, "refused");
         conditions.ended("it panicked:\n  at once");
         assert_eq!(conditions.all(), [(Part::Run, "it panicked: at once".to_owned())]);
+    }
+
+    #[test]
+    fn a_run_that_ends_leaves_no_problem_of_its_own_behind() {
+        let conditions = Conditions::new("orders".into());
+        let raise = || {
+            let parts = [Part::Setup, Part::Effects, Part::Order, Part::Breaker, Part::Run, Part::Reload];
+            parts.into_iter().for_each(|part| conditions.raise(part, "wrong"));
+        };
+        let parts = || conditions.all().into_iter().map(|(part, _)| part).collect::<Vec<_>>();
+        raise();
+        conditions.begins();
+        // Why it ended is told until it has run for a while, and that it waits for its plugins until they are there.
+        assert_eq!(parts(), [Part::Reload, Part::Run]);
+        raise();
+        conditions.ended("it ended");
+        assert_eq!(parts(), [Part::Reload, Part::Run]);
+        raise();
+        conditions.rests();
+        assert_eq!(parts(), [Part::Reload]);
+        conditions.forget(Part::Reload);
+        assert_eq!(parts(), []);
     }
 }

@@ -88,7 +88,8 @@ impl Partitions {
                 (false, true) => owners::UNABLE,
                 (false, false) => owners::ABLE,
             };
-            Report { room, running: seen.running(), ..Report::default() }
+            let partition_workers = Some(seen.wanted());
+            Report { room, running: seen.running(), partition_workers, ..Report::default() }
         };
         let mut member = Member::of_partitions(self.fleet.clone(), workload, Box::new(report));
         tokio::select! {
@@ -129,6 +130,12 @@ impl Spread {
     /// Partitions that run here.
     fn running(&self) -> u32 {
         u32::try_from(self.states().iter().filter(|(_, state)| state.running().is_some()).count()).unwrap_or(u32::MAX)
+    }
+
+    /// Workers that are wanted of the partitions here.
+    fn wanted(&self) -> u32 {
+        let of = |state: &WorkloadState| Some(state.place()?.counted(state.running()?.desired.get()));
+        self.states().iter().filter_map(|(_, state)| of(state)).fold(0, u32::saturating_add)
     }
 
     /// Whether a partition that is this host's cannot be worked here, or could not a short time ago: no worker starts,
@@ -187,7 +194,9 @@ impl Spread {
             self.has.send_if_modified(|before| std::mem::replace(before, has.clone()) != has);
             match member.problem() {
                 Some(problem) => {
-                    self.was_away();
+                    if member.is_cut_off() {
+                        self.was_away();
+                    }
                     state.conditions.raise(Part::Fleet, &problem);
                 }
                 None => state.conditions.clear(Part::Fleet),

@@ -50,12 +50,14 @@ impl PullHealth<'_> {
             if !makes {
                 continue;
             }
-            tokio::select! {
-                () = sleep_until(schedule.next(Instant::now())) => {}
-                () = ended(notices.clone()) => return,
+            match awaited(schedule.next(Instant::now()), notices.clone()).await {
+                Awaited::Due => {}
+                // Somebody has made it meanwhile.
+                Awaited::WorksAgain => continue,
+                Awaited::End => return,
             }
             let (workload, host) = (&self.state.workload, self.host);
-            let made = BoundConsumer::new(self.client, workload, host.own_streams(workload), &host.host).await;
+            let made = BoundConsumer::mend(self.client, workload, host.own_streams(workload), &host.host).await;
             in_vain = made.err().map(|error| error.to_string());
         }
     }
@@ -70,8 +72,22 @@ impl PullHealth<'_> {
     }
 }
 
-async fn ended(mut notices: watch::Receiver<Option<Notice>>) {
-    while notices.changed().await.is_ok() {}
+/// What came first of what is awaited before a consumer is recreated.
+#[derive(Debug, PartialEq, Eq)]
+enum Awaited {
+    /// It is time to.
+    Due,
+    /// Pulls do not fail any more.
+    WorksAgain,
+    /// There are no notices any more.
+    End,
+}
+
+async fn awaited(due: Instant, mut notices: watch::Receiver<Option<Notice>>) -> Awaited {
+    tokio::select! {
+        () = sleep_until(due) => Awaited::Due,
+        works = notices.wait_for(Option::is_none) => if works.is_ok() { Awaited::WorksAgain } else { Awaited::End },
+    }
 }
 
 /// When a consumer is recreated: at once, and ever later if that does not last.
@@ -112,5 +128,25 @@ mod tests {
         }
         assert!(made <= 16, "{made}");
         assert_eq!(schedule.next(now + 2 * SETTLED), now + 2 * SETTLED);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_works_again_is_not_waited_for_any_longer() {
+        let (mut tell, notices) = notices();
+        let due = Instant::now() + SETTLED;
+        tell(Some(Notice::ConsumerDeleted));
+        assert_eq!(awaited(due, notices.clone()).await, Awaited::Due);
+        let (due, waiting) = (Instant::now() + SETTLED, notices.clone());
+        let waits = tokio::spawn(async move { (awaited(due, waiting).await, Instant::now()) });
+        tokio::task::yield_now().await;
+        // Another reason why it fails is no end of that.
+        tell(Some(Notice::NoResponders));
+        tokio::task::yield_now().await;
+        tell(None);
+        let (came, at) = waits.await.unwrap();
+        assert!(came == Awaited::WorksAgain && at < due, "{came:?}");
+        tell(Some(Notice::ConsumerDeleted));
+        drop(tell);
+        assert_eq!(awaited(Instant::now() + SETTLED, notices).await, Awaited::End);
     }
 }

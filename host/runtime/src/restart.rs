@@ -195,6 +195,7 @@ impl Keeper {
         let mut has_ended = false;
         loop {
             let began = Instant::now();
+            kept.state.conditions.begins();
             let once = Box::pin(AssertUnwindSafe(self.once(kept, has_ended, &stop)).catch_unwind()).await;
             kept.state.ended();
             let problem = match once {
@@ -226,11 +227,10 @@ impl Keeper {
 
     /// Waits until the host is not drained any more and has the partition, or this is stopped.
     async fn rest(&self, state: &WorkloadState, stop: &watch::Receiver<bool>) {
+        // That the host is drained is told of the host.
+        state.conditions.rests();
         // What was settled and given back is on its way when that is told.
         self.host.client.flush().await;
-        if state.is_elsewhere() {
-            state.conditions.rests();
-        }
         let _resting = self.drain.rest();
         let goes_on = async {
             self.drain.is(false).await;

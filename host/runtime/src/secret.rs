@@ -1,10 +1,8 @@
 //! Reads what stands elsewhere than in the configuration, because it is secret.
 
-use std::io;
 use std::path::Path;
 
-use tokio::io::AsyncReadExt;
-
+use crate::bounded_file::{self, NotRead};
 use crate::config::Setting;
 
 /// Bytes of the largest one, which is the largest setting of a handler.
@@ -27,17 +25,11 @@ pub(crate) async fn value(setting: &Setting) -> Result<String, String> {
 
 /// The text of a file, without the line break that editors put at its end.
 async fn file(path: &Path) -> Result<String, String> {
-    let told = |error: io::Error| format!("{error}; let the user that runs this host read a file there");
-    // Reading a pipe would wait without end.
-    if !tokio::fs::metadata(path).await.map_err(told)?.is_file() {
-        return Err("this is not a file; write the secret in one".to_owned());
-    }
-    let opened = tokio::fs::File::open(path).await.map_err(told)?;
-    let mut bytes = Vec::new();
-    opened.take(LONGEST + 1).read_to_end(&mut bytes).await.map_err(told)?;
-    if u64::try_from(bytes.len()).is_ok_and(|length| length > LONGEST) {
-        return Err(format!("it has more than {LONGEST} bytes; name a file with the secret alone"));
-    }
+    let bytes = bounded_file::read_async(path, LONGEST).await.map_err(|error| match error {
+        NotRead::NoFile => "this is not a file; write the secret in one".to_owned(),
+        NotRead::TooLarge(most) => format!("it has more than {most} bytes; name a file with the secret alone"),
+        NotRead::Io(error) => format!("{error}; let the user that runs this host read a file there"),
+    })?;
     let mut text = String::from_utf8(bytes).map_err(|_| "it is not UTF-8; write text in it".to_owned())?;
     if text.ends_with('\n') {
         text.truncate(text.len() - if text.ends_with("\r\n") { 2 } else { 1 });

@@ -148,6 +148,7 @@ impl<'a> Assembly<'a> {
             (state.attempts.clone(), &state.conditions),
         );
         let starts = StartGate::new(&workload.start_limits, &state.conditions);
+        state.handover.starts_by(starts.as_ref());
         if let (Some(starts), Some(_)) = (&starts, fleet(host, workload)) {
             // Until it is known what part of them this host has.
             starts.divide(Some((0, 1)));

@@ -34,7 +34,7 @@ async fn who_may_read_may_not_write_in_any_way() {
         assert_eq!(kv(&host, &format!("prices {step}")).await, "access denied", "{step}");
     }
     assert_eq!(kv(&host, "prices get tea").await, "3");
-    log::logged(&["\"WARN\"", "\"work\"", "may not write", "\"tea\"", "prices"]).await;
+    log::logged(&["\"WARN\"", "\"work\"", "may not write", "\"tea\"", "read-write prices"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -53,6 +53,8 @@ async fn keys_outside_of_the_prefix_are_not_there() {
     }
     // A batch that may not write one of its keys writes none.
     assert_eq!(kv(&host, "shared get orders.1").await, "x");
+    // What is told to grant is no more than what was wanted.
+    log::logged(&["\"WARN\"", "may not read", "\"ordersx\"", "[\\\"read shared/ordersx\\\"]"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -31,4 +31,7 @@ async fn a_value_larger_than_the_server_takes_is_told() {
     assert_eq!(kv(&host, "counters set-large k 1000000").await, "done");
     let said = kv(&host, "counters set-large k 2000000").await;
     assert!(said.starts_with("error: ") && said.contains("1048576 bytes"), "{said}");
+    // Headers count too, and it is the value's fault that they do not fit and not the server's.
+    let said = kv(&host, "counters cas-large other 1048576").await;
+    assert!(said.contains("takes no more than 1048576 bytes at once, headers included"), "{said}");
 }

@@ -5,6 +5,7 @@ mod grants;
 mod limits;
 mod outages;
 mod setup;
+mod unreadable;
 
 use async_nats::jetstream::kv;
 use futures_util::TryStreamExt;

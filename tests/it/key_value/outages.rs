@@ -44,3 +44,17 @@ async fn a_server_that_goes_away_is_a_retry_of_the_guests_and_nothing_is_lost() 
     assert!(host.stored(DEAD).await.is_empty());
     assert_eq!(host.count(|event| matches!(event, Event::WorkerEnded { .. })), 0);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_that_is_not_answered_is_an_error_of_the_guests_before_its_time_is_over() {
+    let host = Host::start(vec![granted_to("patient", 1, &["read-write counters"], "")]).await;
+    let stands = async {
+        host.unsettled("patient", 1).await;
+        host.server.lock().await.pause().await.unwrap();
+        log::logged(&["\"ERROR\"", "\"patient\"", "\"key-value\"", "cannot list the keys of counters"]).await;
+        host.server.lock().await.resume().unwrap();
+    };
+    let (said, ()) = tokio::join!(host.request("in.patient.a", "sleep 1000\nkv counters list"), stands);
+    assert_eq!(said, "error: cannot list the keys of counters: the server did not answer within 5s");
+    assert_eq!(host.count(|event| matches!(event, Event::WorkerEnded { .. })), 0);
+}

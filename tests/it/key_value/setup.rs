@@ -94,6 +94,44 @@ async fn check_warns_of_a_handler_that_imports_key_value_and_is_granted_none() {
     assert!(!said.contains("warning"), "{said}");
     let said = check("dedupe", "grants.kv = [\"read-write seen\"]\ngrants.request = [\"prices.>\"]").await;
     assert!(said.contains("does not import wasmcloud:messaging/consumer, so what grants.request grants"), "{said}");
-    let said = check("peer", "grants.request = [\"prices.>\"]").await;
+    let said = check("peer", "grants.request = [\"prices.>\"]\ngrants.publish = [\"out.>\"]").await;
     assert!(!said.contains("warning"), "{said}");
+}
+
+#[tokio::test]
+async fn check_warns_of_what_is_granted_and_cannot_be_used() {
+    let (directory, site) = (tempfile::tempdir().unwrap(), Site::new().await);
+    site.install("dedupe", DEDUPE);
+    site.install("peer", MESSAGING);
+    let path = directory.path().join("tidegate.toml");
+    let cache = concat!(env!("CARGO_TARGET_TMPDIR"), "/plugin-cache");
+    let check = async |handler: &str, grants: &str| {
+        let text = format!(
+            "plugins.dir = \"{}\"\n[workload.w]\nstream = \"S\"\nhandler = \"{handler}\"\npolicy = \"fixed\"\n\
+             {grants}\n",
+            site.plugins.path().display()
+        );
+        std::fs::write(&path, text).unwrap();
+        let ended = run(["check", "--cache-dir", cache, "--config", path.to_str().unwrap()]).await;
+        assert_eq!(ended.code, Some(0), "{}", ended.said());
+        ended.said()
+    };
+    for (handler, grants, expected) in [
+        (
+            "dedupe",
+            "grants.http = [\"https://a.example.com/\"]",
+            "does not import wasi:http, so what grants.http grants",
+        ),
+        ("peer", "grants.http = [\"https://a.example.com/\"]", "does not import wasi:http, so what grants.http grants"),
+        ("peer", "grants.kv = [\"read prices\"]", "does not import wasi:keyvalue, so what grants.kv grants it is"),
+        (
+            "peer",
+            "grants.nats-headers = [\"Nats-TTL\"]",
+            "has no headers in its interface, so what grants.nats-headers",
+        ),
+        ("peer", "grants.http-ca = \"ca.pem\"", "workload w: grants.http-ca is of no use without grants.http"),
+    ] {
+        let said = check(handler, grants).await;
+        assert!(said.contains("warning: ") && said.contains(expected), "{handler} {grants}: {said}");
+    }
 }

@@ -1,9 +1,9 @@
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::Value;
-use tidegate_runtime::config::Setting;
+use tidegate_runtime::config::{Config, HttpAdmin, Setting};
 
-use super::{BEARER, TOKEN, host, local, send};
+use super::{BEARER, TOKEN, answers, host, local, send};
 use crate::support::host::workload;
 use crate::support::site::{DEAD, Site};
 use crate::support::web::Answer;
@@ -120,4 +120,28 @@ async fn where_others_can_reach_the_host_letters_are_shown_only_to_who_has_the_t
     }
     // What happens is told to everybody who reaches it, as status and metrics are.
     assert_eq!(send(&closed, "/api/trends", &[], None).await.code, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_something_stands_in_front_of_the_host_letters_are_shown_only_to_who_has_the_token() {
+    let site = Site::new().await;
+    let (http, http_names) = (Some("127.0.0.1:0".parse().unwrap()), vec!["tidegate.internal".to_owned()]);
+    let http_admin = Some(HttpAdmin { token: Setting::from(TOKEN) });
+    let config = Config { http, http_admin, http_names, workloads: vec![workload("named")], ..site.config() };
+    let (_named, named) = answers(site.clone(), config).await;
+    let (_own, own) = host(site.clone(), "127.0.0.1:0", None, vec![workload("work")]).await;
+    site.publish("in.work.a", "reject no").await;
+    site.stored_count(DEAD, 1).await;
+    let forwarded =
+        ["Forwarded: for=192.0.2.7", "Via: 1.1 front", "X-Forwarded-For: 192.0.2.7", "X-Real-IP: 192.0.2.7"];
+    for path in ["/api/letters", "/api/letters/1"] {
+        // Something in front asks by the address too.
+        assert_eq!(refused(&named, path).await.0, 401, "{path}");
+        assert_eq!(send(&named, path, &[BEARER], None).await.code, 200, "{path}");
+        assert_eq!(send(&own, path, &[], None).await.code, 200, "{path}");
+        for line in forwarded {
+            let answer = send(&own, path, &[line], None).await;
+            assert!(answer.code == 403 && answer.body.contains("http-admin"), "{path}, {line}: {answer:?}");
+        }
+    }
 }

@@ -100,6 +100,29 @@ async fn no_more_than_sixteen_streams_are_open_and_one_that_is_closed_makes_room
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn pages_of_others_take_no_places_of_those_who_watch() {
+    let (_host, address) = local(None).await;
+    for site in ["cross-site", "same-site"] {
+        let line = format!("Sec-Fetch-Site: {site}");
+        // More than there are places; each would be held as long as it is open.
+        let mut open = Vec::new();
+        for _ in 0..17 {
+            let (code, events) = Events::open(&address, "/api/live", &[&line]).await;
+            assert_eq!(code, 403, "{site}");
+            open.push(events);
+        }
+        let letters = send(&address, "/api/letters", &[&line], None).await;
+        assert!(letters.code == 403 && letters.body.contains("another page asks"), "{letters:?}");
+        // Anybody may be told how it is.
+        assert_eq!(send(&address, "/healthz", &[&line], None).await.code, 200);
+    }
+    for site in ["same-origin", "none"] {
+        let (code, _) = Events::open(&address, "/api/live", &[&format!("Sec-Fetch-Site: {site}")]).await;
+        assert_eq!(code, 200, "{site}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_stream_ends_whole_before_its_connection_has_to() {
     let (_host, address) = local(None).await;
     let (_, mut events) = Events::open(&address, "/api/live", &[]).await;

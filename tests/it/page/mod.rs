@@ -20,8 +20,13 @@ const BEARER: &str = "Authorization: Bearer a-token-of-the-tests";
 /// A host with this workload that answers over HTTP on an address, and where it can be reached on this machine.
 async fn host(site: Arc<Site>, listen: &str, token: Option<Setting>, workloads: Vec<Workload>) -> (Host, String) {
     let (http, http_admin) = (Some(listen.parse().unwrap()), token.map(|token| HttpAdmin { token }));
-    let count = workloads.len();
-    let host = Host::run(site.clone(), Config { http, http_admin, workloads, ..site.config() });
+    answers(site.clone(), Config { http, http_admin, workloads, ..site.config() }).await
+}
+
+/// The same of this configuration.
+async fn answers(site: Arc<Site>, config: Config) -> (Host, String) {
+    let count = config.workloads.len();
+    let host = Host::run(site, config);
     let address: SocketAddr = host.address().await.parse().unwrap();
     host.ready(count).await;
     (host, format!("127.0.0.1:{}", address.port()))

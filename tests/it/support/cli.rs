@@ -145,8 +145,13 @@ impl Running {
 
     /// Sends a signal.
     pub(crate) fn signal(&self, signal: Signal) {
+        kill_process(self.pid(), signal).unwrap();
+    }
+
+    /// Its process.
+    pub(crate) fn pid(&self) -> Pid {
         let pid = self.child.id().and_then(|id| Pid::from_raw(id.try_into().unwrap()));
-        kill_process(pid.expect("it has ended"), signal).unwrap();
+        pid.expect("it has ended")
     }
 
     /// Awaits its end.

@@ -185,6 +185,10 @@ async fn plugin_files(config: &Config, connect: bool, answer: &mut CheckReport) 
     answer.warnings.extend(config.warnings());
     for workload in &config.workloads {
         answer.warnings.extend(workload.warnings().iter().map(|said| format!("workload {}: {said}", workload.name)));
+        if workload.grants.http_ca.is_some() && workload.grants.http.is_empty() {
+            let said = "grants.http-ca is of no use without grants.http, which says where requests may go";
+            answer.warnings.push(format!("workload {}: {said}", workload.name));
+        }
     }
     let Some(bucket) = &config.plugins.origin.bucket else {
         let files = PluginFiles::in_directory(config, connect, &mut answer.problems).await?;
@@ -234,6 +238,7 @@ fn mismatches(host: &PluginHost, files: &PluginFiles, workload: &Workload) -> Ve
     let Ok(inspection) = host.inspect(&file) else { return Vec::new() };
     let imports = |package: &str| inspection.needs.iter().any(|import| import.starts_with(package));
     let grants = &workload.grants;
+    let asks = imports("wasmcloud:messaging/consumer");
     let told = [
         (
             imports("wasi:http/") && grants.http.is_empty(),
@@ -244,8 +249,24 @@ fn mismatches(host: &PluginHost, files: &PluginFiles, workload: &Workload) -> Ve
             "imports wasi:keyvalue, and grants.kv grants it nothing: each of its operations is denied",
         ),
         (
-            !imports("wasmcloud:messaging/consumer") && !grants.request.is_empty(),
+            !imports("wasi:http/") && !grants.http.is_empty(),
+            "does not import wasi:http, so what grants.http grants it is of no use to it",
+        ),
+        (
+            !imports("wasi:keyvalue/") && !grants.kv.is_empty(),
+            "does not import wasi:keyvalue, so what grants.kv grants it is of no use to it",
+        ),
+        (
+            !asks && !grants.request.is_empty(),
             "does not import wasmcloud:messaging/consumer, so what grants.request grants it is of no use to it",
+        ),
+        (
+            inspection.messages && !asks && !grants.publish.is_empty(),
+            "does not import wasmcloud:messaging/consumer, so what grants.publish grants it is of no use to it",
+        ),
+        (
+            inspection.messages && !grants.nats_headers.is_empty(),
+            "has no headers in its interface, so what grants.nats-headers grants it is of no use to it",
         ),
     ];
     let told = told.into_iter().filter(|(holds, _)| *holds);

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use clap::ArgMatches;
+use clap::parser::ValueSource;
 use serde::Serialize;
 use serde_json::{Value, json};
 use tracing::field::{Field, Visit};
@@ -17,6 +19,12 @@ use tracing_subscriber::registry::LookupSpan;
 use super::escaped_fields::EscapedFields;
 use tidegate_lab::terminal::Terminal;
 
+/// The flag that says what is logged.
+const LOG_FLAG: &str = "--log";
+
+/// The variable that says it where the flag does not.
+const LOG_VARIABLE: &str = "TIDEGATE_LOG";
+
 /// What is logged, and how it looks.
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Logging")]
@@ -24,11 +32,23 @@ pub struct LogArgs {
     /// What is logged: off, error, warn, info, debug or trace, and more or less of parts, as in
     /// `info,tidegate_runtime::delivery::worker=debug` [default: info; for the demo its own story, for simulate
     /// warnings]
-    #[arg(long, global = true, value_name = "FILTER", env = "TIDEGATE_LOG", hide_env_values = true)]
+    #[arg(long, global = true, value_name = "FILTER", env = LOG_VARIABLE, hide_env_values = true)]
     pub log: Option<String>,
+    /// Where that is from, for who is told that it is wrong
+    #[arg(skip = LOG_FLAG)]
+    pub log_from: &'static str,
     /// How log lines look
     #[arg(long, global = true, value_name = "FORMAT", value_enum, default_value_t)]
     pub log_format: LogFormat,
+}
+
+impl LogArgs {
+    /// The same, where the program was called so.
+    #[must_use]
+    pub fn of(self, matches: &ArgMatches) -> Self {
+        let is_variable = matches.value_source("log") == Some(ValueSource::EnvVariable);
+        Self { log_from: if is_variable { LOG_VARIABLE } else { LOG_FLAG }, ..self }
+    }
 }
 
 /// How log lines look.
@@ -48,7 +68,8 @@ pub enum LogFormat {
 pub fn init(args: &LogArgs, default: &str, terminal: &Terminal) -> anyhow::Result<()> {
     let text = args.log.as_deref().unwrap_or(default);
     let filter = filter(text).map_err(|problem| {
-        anyhow::anyhow!("--log {text}: {problem}; write `debug` or `info,tidegate_runtime::delivery::worker=debug`")
+        let from = args.log_from;
+        anyhow::anyhow!("{from} {text}: {problem}; write `debug` or `info,tidegate_runtime::delivery::worker=debug`")
     })?;
     let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(terminal.clone());
     match args.log_format {

@@ -15,6 +15,7 @@ use tidegate_runtime::config::{Nats, process_environment};
 use tidegate_runtime::dead_letter::refusal::Refusal;
 use tidegate_runtime::duration::micros;
 use tidegate_runtime::jetstream::{Client, Reply, RequestError, RequestOptions};
+use tidegate_runtime::text::escaped;
 
 /// The request was sent, and the PubAck or the reply did not come in time.
 const NO_REPLY: u8 = 3;
@@ -83,19 +84,29 @@ pub async fn run(args: &RequestArgs, out: &mut impl Write) -> anyhow::Result<Exi
     match args.output {
         Output::Json => json_line(out, &object(&answer, start.elapsed()))?,
         Output::Text => match answer {
-            Ok(reply) => {
-                out.write_all(&reply.payload)?;
-                // A file or a pipe gets exactly the payload.
-                if std::io::stdout().is_terminal() && !reply.payload.ends_with(b"\n") {
-                    writeln!(out)?;
-                }
-            }
+            Ok(reply) if std::io::stdout().is_terminal() => writeln!(out, "{}", shown(&reply.payload))?,
+            // A file or a pipe gets exactly the payload.
+            Ok(reply) => out.write_all(&reply.payload)?,
             Err(error) if [NO_REPLY, DEAD].contains(&code) => error_output::write(&error.to_string()),
             Err(error) => return Err(error.into()),
         },
     }
     out.flush()?;
     Ok(ExitCode::from(code))
+}
+
+/// A payload on a terminal, without the end of its last line: what would act upon the terminal is shown and not done.
+fn shown(payload: &[u8]) -> String {
+    let text = String::from_utf8_lossy(payload).replace("\r\n", "\n");
+    let text = text.strip_suffix('\n').unwrap_or(&text);
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '\n' | '\t' => shown.push(c),
+            _ => shown.push_str(&escaped(c.encode_utf8(&mut [0; 4]))),
+        }
+    }
+    shown
 }
 
 fn payload(argument: &str) -> anyhow::Result<Bytes> {
@@ -175,6 +186,14 @@ mod tests {
     fn headers_are_split_at_the_first_colon() {
         assert_eq!(parse_header("a: b:c ").unwrap(), ("a".to_owned(), "b:c".to_owned()));
         assert!(parse_header("a").is_err());
+    }
+
+    #[test]
+    fn a_reply_does_nothing_to_a_terminal() {
+        assert_eq!(shown(b"{\n\t\"a\": 1\r\n}\n"), "{\n\t\"a\": 1\n}");
+        assert_eq!(shown("tide, Überfluß".as_bytes()), "tide, Überfluß");
+        assert_eq!(shown(b"a\x1b[2J\rb\xff\n\n"), "a\\u{1b}[2J\\rb\u{fffd}\n");
+        assert_eq!(shown(b""), "");
     }
 
     #[test]

@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::error::{At, ConfigErrors, SourcePosition};
+use super::files::LARGEST;
 use super::keys::HOST;
 use super::layer::Layer;
 use super::value::{Value, ValueType};
+use crate::bounded_file;
 
 /// What a context may ask for that this program cannot do. Connecting without it would connect to the wrong place or as
 /// the wrong user, so it is refused.
@@ -40,12 +42,14 @@ pub(super) fn path(name: &At<String>, environment: &BTreeMap<String, String>) ->
 /// Reads the context `name`. The only IO here.
 pub(super) fn read(name: &At<String>, environment: &BTreeMap<String, String>) -> Result<Layer, ConfigErrors> {
     let path = path(name, environment)?;
-    let text = std::fs::read_to_string(&path).map_err(|error| {
+    let refused = |error: &dyn std::fmt::Display| {
         name.error(
             format!("the context {:?} cannot be read from {}: {error}", name.value, path.display()),
             "`nats context ls` shows the names there are, `nats context add` makes one",
         )
-    })?;
+    };
+    let bytes = bounded_file::read(&path, LARGEST).map_err(|error| refused(&error))?;
+    let text = String::from_utf8(bytes).map_err(|_| refused(&"it is not UTF-8"))?;
     parse(&text, &path)
 }
 
@@ -94,6 +98,7 @@ fn is_nothing(value: &serde_json::Value) -> bool {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
     use super::*;
+    use crate::bounded_file::tests::pipe;
 
     fn named(name: &str) -> At<String> {
         At::named("--context", name.to_owned())
@@ -151,5 +156,15 @@ mod tests {
         let environment = variables(&[("XDG_CONFIG_HOME", directory.path().to_str().unwrap())]);
         let errors = read(&named("prod"), &environment).unwrap_err().0;
         assert!(errors[0].to_string().contains("nats/context/prod.json"), "{}", errors[0]);
+    }
+
+    #[test]
+    fn a_context_that_is_a_pipe_is_not_waited_for() {
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(directory.path().join("nats/context")).unwrap();
+        pipe(&directory.path().join("nats/context/prod.json"));
+        let environment = variables(&[("XDG_CONFIG_HOME", directory.path().to_str().unwrap())]);
+        let errors = read(&named("prod"), &environment).unwrap_err().0;
+        assert!(errors[0].to_string().contains("nats/context/prod.json: it is not a file"), "{}", errors[0]);
     }
 }

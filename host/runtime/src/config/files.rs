@@ -5,11 +5,14 @@ use std::path::{Path, PathBuf};
 
 use super::error::{ConfigErrors, SourcePosition};
 use super::flags::Flags;
+use crate::bounded_file::{self, NotRead};
 
 /// The file that is read when none is named.
 pub const DEFAULT_FILE: &str = "tidegate.toml";
 /// The directory of the fragments, beside the file.
 const FRAGMENTS: &str = "workloads.d";
+/// Bytes of the largest file.
+pub(super) const LARGEST: u64 = 16 << 20;
 
 /// Where a configuration is read from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -90,16 +93,46 @@ impl ConfigFiles {
             let place = SourcePosition { file: Some(self.fragment_directory()), ..SourcePosition::default() };
             place.error(format!("it cannot be read: {error}"), "check the directory and its permissions")
         })?;
-        let fragments = fragments.iter().map(|path| read(path)).collect::<Result<_, _>>()?;
-        Ok((main, fragments))
+        let fragments = fragments.iter().map(|path| text(path, bounded_file::read(path, LARGEST)));
+        Ok((main, fragments.collect::<Result<_, _>>()?))
+    }
+
+    /// Refuses to read a pipe or a device once more: it may have given all that it had, and reading it may wait
+    /// without end.
+    ///
+    /// # Errors
+    /// If the file is none.
+    pub fn are_files(&self) -> Result<(), ConfigErrors> {
+        match bounded_file::is_file(&self.file) {
+            Err(error @ NotRead::NoFile) => Err(not_read(&self.file, &error)),
+            // What else is wrong shows when it is read.
+            _ => Ok(()),
+        }
     }
 }
 
-/// The text of one file.
+/// The text of one file. A shell gives what a command prints as a pipe: `--config <(...)`.
 pub(super) fn read(path: &Path) -> Result<ConfigText, ConfigErrors> {
-    let text = std::fs::read_to_string(path).map_err(|error| {
-        let place = SourcePosition { file: Some(path.to_owned()), ..SourcePosition::default() };
-        let error = match error.kind() {
+    text(path, bounded_file::read_any(path, LARGEST))
+}
+
+fn text(path: &Path, read: Result<Vec<u8>, NotRead>) -> Result<ConfigText, ConfigErrors> {
+    let is_text = |bytes| String::from_utf8(bytes).map_err(|_| io::Error::from(ErrorKind::InvalidData).into());
+    let text = read.and_then(is_text).map_err(|error| not_read(path, &error))?;
+    Ok(ConfigText { path: path.to_owned(), text })
+}
+
+fn not_read(path: &Path, error: &NotRead) -> ConfigErrors {
+    let place = SourcePosition { file: Some(path.to_owned()), ..SourcePosition::default() };
+    let error = match error {
+        NotRead::NoFile => place.error(
+            "it is not a file",
+            "put a file or a link to one there; a pipe is read once, at the start, as what --config names",
+        ),
+        NotRead::TooLarge(most) => {
+            place.error(format!("it has more than {} MiB", most >> 20), "name a configuration file, which is TOML")
+        }
+        NotRead::Io(error) => match error.kind() {
             ErrorKind::NotFound => place.error(
                 "there is no such file",
                 "give the right path to --config, write one with `tidegate new config`, or leave the file out and give \
@@ -107,16 +140,16 @@ pub(super) fn read(path: &Path) -> Result<ConfigText, ConfigErrors> {
             ),
             ErrorKind::InvalidData => place.error("this is not text", "a configuration file is TOML in UTF-8"),
             _ => place.error(format!("it cannot be read: {error}"), "check the path and its permissions"),
-        };
-        ConfigErrors::from(error)
-    })?;
-    Ok(ConfigText { path: path.to_owned(), text })
+        },
+    };
+    error.into()
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::bounded_file::tests::pipe;
 
     #[test]
     fn fragments_are_what_ends_in_toml_and_is_no_file_of_an_editor() {
@@ -135,5 +168,34 @@ mod tests {
     fn a_file_without_a_directory_is_in_the_current_one() {
         let files = ConfigFiles::at(Path::new("tidegate.toml"));
         assert_eq!((files.directory(), files.fragment_directory()), (".".into(), "workloads.d".into()));
+    }
+
+    #[test]
+    fn what_is_no_file_or_has_no_end_is_refused_by_name_and_not_waited_for() {
+        let directory = tempfile::tempdir().unwrap();
+        let (main, beside) = (directory.path().join("tidegate.toml"), directory.path().join("workloads.d"));
+        let (files, fragment) = (ConfigFiles::at(&main), beside.join("a.toml"));
+        let refused = || files.read().map(|_| ()).unwrap_err().to_string();
+        std::fs::create_dir(&beside).unwrap();
+        std::fs::write(&main, "").unwrap();
+        pipe(&fragment);
+        assert!(refused().contains("workloads.d/a.toml: it is not a file; put a file"), "{}", refused());
+        std::fs::remove_file(&fragment).unwrap();
+        std::os::unix::fs::symlink("/dev/zero", &fragment).unwrap();
+        assert!(refused().contains("workloads.d/a.toml: it is not a file; put a file"), "{}", refused());
+        std::fs::remove_file(&fragment).unwrap();
+        let large = std::fs::File::create(&fragment).unwrap();
+        large.set_len(LARGEST + 1).unwrap();
+        assert!(refused().contains("workloads.d/a.toml: it has more than 16 MiB; "), "{}", refused());
+        std::fs::remove_file(&fragment).unwrap();
+        assert!(files.read().is_ok() && files.are_files().is_ok());
+        // The file itself may be a pipe, once.
+        std::fs::remove_file(&main).unwrap();
+        std::os::unix::fs::symlink("/dev/null", &main).unwrap();
+        assert!(files.read().is_ok());
+        assert!(files.are_files().unwrap_err().to_string().contains("tidegate.toml: it is not a file; put a file"));
+        std::fs::remove_file(&main).unwrap();
+        std::os::unix::fs::symlink("/dev/zero", &main).unwrap();
+        assert!(refused().contains("tidegate.toml: it has more than 16 MiB; "), "{}", refused());
     }
 }

@@ -10,6 +10,7 @@ use hyper::Uri;
 use percent_encoding::percent_decode;
 
 use super::error::Wrong;
+use super::userinfo;
 
 /// How often a path is decoded in search of `..`; one that hides more is refused.
 const DECODED: usize = 4;
@@ -37,9 +38,11 @@ impl HttpGrant {
     /// # Errors
     /// It is not scheme, host, port and path alone, or its path has an empty segment, `..` or the like in it.
     pub fn parse(text: &str) -> Result<Self, Wrong> {
+        // A password does not belong here, nor into an error.
+        let (shown, _) = userinfo::split(text);
         let wrong = |problem: &str| {
             Wrong::new(
-                format!("`{text}` {problem}"),
+                format!("`{shown}` {problem}"),
                 "write a scheme, a host and, if need be, a port and the beginning of the path, as in \
                  \"https://api.example.com/v1/\"",
             )
@@ -62,7 +65,7 @@ impl HttpGrant {
         }
         if uri.path().contains("//") {
             let remedy = "write each slash of the path once; a grant without a path is one of the whole origin";
-            return Err(Wrong::new(format!("`{text}` has an empty segment in its path"), remedy));
+            return Err(Wrong::new(format!("`{shown}` has an empty segment in its path"), remedy));
         }
         if is_devious(uri.path()) {
             return Err(wrong(
@@ -71,6 +74,15 @@ impl HttpGrant {
             ));
         }
         Ok(Self { origin, segments: segments(uri.path()) })
+    }
+
+    /// The URI with its origin in the one form that all spellings of it have. `None` if it has no origin of HTTP.
+    pub(crate) fn canonical(uri: &Uri) -> Option<Uri> {
+        let Origin { https, host, port } = Origin::of(uri).ok()?;
+        let authority = if port == default_port(https) { host } else { format!("{host}:{port}") };
+        let mut parts = uri.clone().into_parts();
+        parts.authority = Some(authority.parse().ok()?);
+        Uri::from_parts(parts).ok()
     }
 
     /// What they are made of in a file.
@@ -113,13 +125,7 @@ impl Origin {
         let authority = uri.authority().ok_or(NO_URL)?;
         let host = authority.host();
         let port = match authority.as_str().strip_prefix(host).ok_or(NO_URL)? {
-            "" => {
-                if https {
-                    443
-                } else {
-                    80
-                }
-            }
+            "" => default_port(https),
             port => port_of(port.strip_prefix(':').ok_or(NO_URL)?)?,
         };
         let address = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
@@ -137,6 +143,10 @@ impl Origin {
         };
         if host.is_empty() { Err("has no host") } else { Ok(Self { https, host, port }) }
     }
+}
+
+fn default_port(https: bool) -> u16 {
+    if https { 443 } else { 80 }
 }
 
 fn port_of(text: &str) -> Result<u16, &'static str> {
@@ -211,6 +221,21 @@ mod tests {
         ] {
             assert!(!covers(grant, other), "{other}");
         }
+    }
+
+    #[test]
+    fn all_spellings_of_an_origin_have_one_form() {
+        let canonical = |uri: &str| HttpGrant::canonical(&uri.parse().unwrap()).map(|uri| uri.to_string());
+        for (uri, form) in [
+            ("http://127.0.0.1:00018080/ok?a=B", "http://127.0.0.1:18080/ok?a=B"),
+            ("https://API.example.com:443/V1", "https://api.example.com/V1"),
+            ("https://api.example.com:0443/", "https://api.example.com/"),
+            ("http://api.example.com:443/", "http://api.example.com:443/"),
+            ("http://[0:0::1]:8080/", "http://[::1]:8080/"),
+        ] {
+            assert_eq!(canonical(uri).as_deref(), Some(form), "{uri}");
+        }
+        assert_eq!(canonical("/v1"), None);
     }
 
     #[test]

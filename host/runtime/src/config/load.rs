@@ -21,7 +21,7 @@ use super::loops::rings;
 use super::names::listen_address;
 use super::nats::Nats;
 use super::plugins::Plugins;
-use super::reader::Reader;
+use super::reader::{Reader, place};
 use super::service::ServiceConfig;
 use super::telemetry::TelemetryConfig;
 use super::workload::Workload;
@@ -107,6 +107,13 @@ impl Config {
     /// The journal's stream, if there is one in the account of a workload.
     pub fn journal_stream_of(&self, workload: &Workload) -> Option<&str> {
         self.journal.stream.as_ref().filter(|_| workload.nats.is_none()).map(|stream| stream.name.as_str())
+    }
+
+    /// The stream that is to keep dead letters and the journal of one account, if there is one.
+    fn letters_and_journal(&self) -> Option<&str> {
+        let letters = &self.dead_letters.stream;
+        let mut journals = self.workloads.iter().filter_map(|workload| self.journal_stream_of(workload));
+        journals.find(|journal| journal == letters)
     }
 
     /// What a person should know of all workloads together.
@@ -228,6 +235,7 @@ impl Config {
         let host = keys.maybe::<String>("host.id");
         let telemetry = TelemetryConfig::read(&mut keys);
         let service = ServiceConfig::read(&mut keys, host.clone());
+        let asked = service.as_ref().map(|service| service.prefix.clone());
         let mut fleet = FleetConfig::read(&mut keys, host, service.is_some());
         let written = Written::of(&host_layer, &document.workloads);
         let (dead_letters, journal) = (DeadLetters::read(&mut keys), JournalConfig::read(&mut keys));
@@ -241,7 +249,13 @@ impl Config {
             http_admin: HttpAdmin::read(&mut keys),
             workloads: workloads::read(
                 document.workloads,
-                OfHost { nats: &nats, dead_letters: &dead_letters, journal: &journal, fleet: fleet.as_mut() },
+                OfHost {
+                    nats: &nats,
+                    dead_letters: &dead_letters,
+                    journal: &journal,
+                    fleet: fleet.as_mut(),
+                    asked: asked.as_deref(),
+                },
                 variables,
                 problems,
             ),
@@ -251,6 +265,12 @@ impl Config {
             telemetry,
             fleet,
         };
+        if let Some(stream) = config.letters_and_journal() {
+            let of = |key| place(HOST, &host_layer, &top, key);
+            let (here, letters) = (of("journal.stream"), of("dead-letters.stream"));
+            let problem = format!("{stream:?} is where this host keeps dead letters, by {}", letters.beside(&here));
+            problems.push(here.error(problem, "each has subjects of its own; name another stream in one of them"));
+        }
         (config, written)
     }
 }

@@ -90,7 +90,7 @@ pub use oci::OciConfig;
 pub use oci_reference::{OciReference, OciVersion};
 pub use order::Order;
 pub use order_key::OrderKey;
-pub(crate) use own_subjects::own_subject;
+pub(crate) use own_subjects::{DEAD_LETTERS, JOURNAL, own_subject};
 pub(crate) use partitions::published;
 pub use partitions::{Partition, SubjectMapping};
 pub use per_key::PerKey;

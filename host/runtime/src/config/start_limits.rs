@@ -30,9 +30,17 @@ pub struct Rate {
 impl Rate {
     /// With this time from one delivery to the next; the burst is what begins in a second unless it is given.
     pub fn new(every: Duration, burst: Option<u32>) -> Self {
-        let of_a_second = Duration::from_secs(1).as_nanos() / every.as_nanos().max(1);
-        Self { every, burst: burst.unwrap_or(u32::try_from(of_a_second).unwrap_or(u32::MAX)).max(1) }
+        Self { every, burst: burst.unwrap_or_else(|| of_a_second(every)).max(1) }
     }
+}
+
+/// How many a rate with this time from one to the next allows in a second. The time was rounded up, so that of `3/s` is
+/// a little more than a third of a second.
+fn of_a_second(every: Duration) -> u32 {
+    let (second, every) = (Duration::from_secs(1).as_nanos(), every.as_nanos().max(1));
+    let whole = second / every;
+    let is_rounded = whole > 0 && second.div_ceil(whole) != every && second.div_ceil(whole + 1) == every;
+    u32::try_from(whole + u128::from(is_rounded)).unwrap_or(u32::MAX)
 }
 
 /// When a workload slows to probes.
@@ -123,4 +131,26 @@ impl Default for StartLimits {
 fn rate(keys: &mut Reader<'_>) -> Option<Rate> {
     let every = keys.parsed("rate", units::rate)?;
     Some(Rate::new(every, keys.maybe("burst")))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn burst(rate: &str) -> u32 {
+        Rate::new(units::rate(rate).unwrap(), None).burst
+    }
+
+    #[test]
+    fn without_a_burst_it_is_what_the_rate_allows_in_a_second() {
+        for number in 1..=1000 {
+            assert_eq!(burst(&format!("{number}/s")), number);
+            assert_eq!(burst(&format!("{}/m", number * 60)), number);
+        }
+        for (rate, allows) in [("10/h", 1), ("59/m", 1), ("100/m", 1), ("119/m", 1), ("200/m", 3), ("9999/m", 166)] {
+            assert_eq!(burst(rate), allows, "{rate}");
+        }
+        assert_eq!((burst("33333/s"), burst("1000000/s")), (33_333, 1_000_000));
+    }
 }

@@ -9,7 +9,7 @@ use super::layer::Layer;
 use super::loops::reads;
 use super::names;
 use super::nats::Nats;
-use super::own_subjects::own_subject;
+use super::own_subjects::{asked_subject, own_subject};
 use super::spread;
 use super::words::{Manage, SignalSource};
 use super::workload::{Workload, WrittenWorkload};
@@ -20,6 +20,8 @@ pub(super) struct OfHost<'a> {
     pub(super) dead_letters: &'a DeadLetters,
     pub(super) journal: &'a JournalConfig,
     pub(super) fleet: Option<&'a mut FleetConfig>,
+    /// How the subjects begin on which it is asked, if it is.
+    pub(super) asked: Option<&'a str>,
 }
 
 /// Decides every value of every workload.
@@ -146,6 +148,12 @@ fn own_streams(all: &[WrittenWorkload], host: &OfHost<'_>, problems: &mut Vec<Co
         if let Some((subject, what)) = own_subject(made, inbox, None) {
             let problem = format!("{subject:?} takes in {what}, so that each message would make new ones for ever");
             let remedy = "give the stream subjects of its own, such as \"orders.>\"";
+            problems.push(written.place("subjects").error(problem, remedy));
+        }
+        let asked = host.asked.filter(|_| nats.is_none());
+        if let Some((subject, what)) = asked.and_then(|asked| asked_subject(made, asked)) {
+            let problem = format!("{subject:?} takes in {what}, so that each request would be stored");
+            let remedy = "give the stream other subjects, or service.prefix another one";
             problems.push(written.place("subjects").error(problem, remedy));
         }
         let journal = host.journal.stream.as_ref().filter(|_| nats.is_none()).map(|stream| &stream.name);

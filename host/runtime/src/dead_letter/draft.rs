@@ -73,24 +73,16 @@ impl Draft {
     }
 
     /// How it is published with a payload of so many bytes to a server that takes `limit` bytes of both. What the
-    /// handler wrote gives way first, then the reason, before two messages are made.
+    /// handler wrote gives way first, then the reason, before two messages are made. The second of two has room for
+    /// both again, for it has no payload.
     pub fn shape(mut self, payload: usize, limit: usize) -> Shape {
         let mut kept = headers::keep(&self.original);
         if let Some(block) = &self.unreadable {
             kept.push((name::UNREADABLE.to_owned(), BASE64_STANDARD.encode(block)));
         }
-        let room = MAX_HEADERS.min(limit.saturating_sub(payload));
-        let over = |own: &Headers| block::size(kept.iter().chain(own)).saturating_sub(room);
-        if over(&self.own) > 0 {
-            self.own.retain(|(name, _)| name != name::STDERR);
-        }
-        let over_now = over(&self.own);
-        if let Some((_, reason)) = self.own.iter_mut().find(|(name, _)| name == name::REASON).filter(|_| over_now > 0) {
-            let end = (0..=reason.len().saturating_sub(over_now)).rev().find(|end| reason.is_char_boundary(*end));
-            reason.truncate(end.unwrap_or_default());
-        }
-        if over(&self.own) == 0 && payload <= limit {
-            return Shape::Whole(kept.into_iter().chain(self.own).collect());
+        let mut whole = self.own.clone();
+        if cut(&mut whole, &kept, limit.saturating_sub(payload)) && payload <= limit {
+            return Shape::Whole(kept.into_iter().chain(whole).collect());
         }
         let block = match self.unreadable {
             Some(block) => block,
@@ -98,8 +90,26 @@ impl Draft {
             None => block::write(&self.original),
         };
         self.own.push((name::CONTENT_HEADERS.to_owned(), block.len().to_string()));
+        let to_come = vec![(name::CONTENT.to_owned(), u64::MAX.to_string())];
+        cut(&mut self.own, &to_come, limit);
         Shape::Apart { block, headers: self.own }
     }
+}
+
+/// Takes away of a letter's own headers what it can do without, as far as that is needed beside `others` where the
+/// server takes `limit` bytes. Gives whether all fit then.
+fn cut(own: &mut Headers, others: &Headers, limit: usize) -> bool {
+    let room = MAX_HEADERS.min(limit);
+    let over = |own: &Headers| block::size(others.iter().chain(own)).saturating_sub(room);
+    if over(own) > 0 {
+        own.retain(|(name, _)| name != name::STDERR);
+    }
+    let over_now = over(own);
+    if let Some((_, reason)) = own.iter_mut().find(|(name, _)| name == name::REASON).filter(|_| over_now > 0) {
+        let end = (0..=reason.len().saturating_sub(over_now)).rev().find(|end| reason.is_char_boundary(*end));
+        reason.truncate(end.unwrap_or_default());
+    }
+    over(own) == 0
 }
 
 fn about(place: LetterOrigin<'_>, delivery: &Delivery, death: &Death) -> Headers {
@@ -194,6 +204,22 @@ mod tests {
             Shape::Apart { headers, .. } => assert!(block::size(&headers) < 1000),
             Shape::Whole(_) => panic!("the server refuses it"),
         }
+    }
+
+    #[test]
+    fn a_letter_in_two_messages_has_reason_and_standard_error_whole() {
+        let second = |limit| match written(vec![], "no", "Traceback\n\tat app.py").shape(limit - 10, limit) {
+            Shape::Apart { mut headers, .. } => {
+                headers.push((name::CONTENT.to_owned(), "9".to_owned()));
+                assert!(block::size(&headers) <= limit);
+                read(headers)
+            }
+            Shape::Whole(_) => panic!("there is no room for it"),
+        };
+        let letter = second(1 << 20);
+        assert_eq!((letter.reason.as_str(), letter.stderr.as_str()), ("no", "Traceback\n\tat app.py"));
+        // A server may take less than that.
+        assert_eq!((second(380).reason.as_str(), second(380).stderr.as_str()), ("no", ""));
     }
 
     #[test]

@@ -96,14 +96,17 @@ pub fn origin(published: &Headers) -> (Headers, Option<Redriven>) {
 }
 
 /// The message id of a redriven message: the same each time for the same dead letter, so that a redrive that was cut
-/// and is run again stores it once within the duplicate window. It names the stream and the sequence that died first.
-pub(crate) fn redrive_id(stream: &str, sequence: u64, letter: u64) -> String {
-    format!("redrive:{stream}:{sequence}:{letter}")
+/// and is run again stores it once within the duplicate window. It names the stream and the sequence that died first,
+/// the letter, and when that was kept: a stream of dead letters that is made anew counts from 1 again.
+pub(crate) fn redrive_id(stream: &str, sequence: u64, letter: u64, kept_ms: u64) -> String {
+    format!("redrive:{stream}:{sequence}:{letter}@{kept_ms}")
 }
 
+/// Earlier hosts did not say when the letter was kept.
 fn parse_id(id: &str) -> Option<(String, u64)> {
     let (rest, letter) = id.strip_prefix("redrive:")?.rsplit_once(':')?;
-    letter.parse::<u64>().ok()?;
+    let (letter, kept_ms) = letter.split_once('@').unwrap_or((letter, "0"));
+    letter.parse::<u64>().ok().zip(kept_ms.parse::<u64>().ok())?;
     let (stream, sequence) = rest.rsplit_once(':')?;
     Some((stream.to_owned(), sequence.parse().ok()?))
 }
@@ -146,15 +149,25 @@ mod tests {
             ("Tidegate-Reason", "mine"),
             ("Tint", "blue"),
             ("Tidegate-Redrives", "1"),
-            ("Nats-Msg-Id", "redrive:ORDERS:17:42"),
+            ("Nats-Msg-Id", "redrive:ORDERS:17:42@1769860800123"),
             ("Nats-Expected-Stream", "ORDERS"),
         ]);
-        assert_eq!(redrive(&original, 1, &redrive_id("ORDERS", 17, 42), Some("ORDERS")), expected);
+        let id = redrive_id("ORDERS", 17, 42, 1_769_860_800_123);
+        assert_eq!(redrive(&original, 1, &id, Some("ORDERS")), expected);
+    }
+
+    #[test]
+    fn a_message_that_an_earlier_host_has_redriven_is_known_too() {
+        for id in ["redrive:a:b:7:3", "redrive:a:b:7:3@1769860800123"] {
+            let published = list(&[("Tint", "blue"), ("Tidegate-Redrives", "2"), ("Nats-Msg-Id", id)]);
+            let from = Redriven { times: 2, stream: "a:b".into(), sequence: 7 };
+            assert_eq!(origin(&published), (list(&[("Tint", "blue")]), Some(from)), "{id}");
+        }
     }
 
     #[test]
     fn a_message_that_only_looks_redriven_is_left_as_it_is() {
-        for id in ["redrive:a", "redrive:a:b:c", "redrive:a:1:", "dead:a:1:2", ""] {
+        for id in ["redrive:a", "redrive:a:b:c", "redrive:a:1:", "redrive:a:1:2@", "redrive:a:1:@2", "dead:a:1:2", ""] {
             let published = list(&[("Tidegate-Redrives", "1"), ("Nats-Msg-Id", id)]);
             assert_eq!(origin(&published), (published.clone(), None), "{id}");
         }
@@ -175,7 +188,7 @@ mod tests {
             let mut published = original.clone();
             for time in 1..=times {
                 let (first, _) = origin(&published);
-                published = redrive(&first, time, &redrive_id("a:b", 7, u64::from(time)), into.as_deref());
+                published = redrive(&first, time, &redrive_id("a:b", 7, u64::from(time), 9), into.as_deref());
             }
             let (found, redriven) = origin(&published);
             prop_assert_eq!(found, original);

@@ -125,6 +125,11 @@ fn published(ms: u64) -> Option<SystemTime> {
     Some(SystemTime::UNIX_EPOCH + Duration::from_millis(ms)).filter(|time| has_rfc3339(*time))
 }
 
+/// Milliseconds since the Unix epoch.
+fn since_epoch(time: SystemTime) -> Option<u64> {
+    u64::try_from(time.duration_since(SystemTime::UNIX_EPOCH).ok()?.as_millis()).ok()
+}
+
 impl Letter {
     /// Reads what a stored message says about itself. `None` if it is no dead letter.
     pub fn read(stored: &StoredMessage) -> Option<Self> {
@@ -165,14 +170,13 @@ impl Letter {
 
     /// When the stream stored the original: milliseconds since the Unix epoch.
     pub fn published_ms(&self) -> Option<u64> {
-        let since = self.published?.duration_since(SystemTime::UNIX_EPOCH).ok()?;
-        u64::try_from(since.as_millis()).ok()
+        since_epoch(self.published?)
     }
 
     /// The headers that the original is published again with; no stream but `into` then takes it.
     pub fn redriven(&self, original: &Headers, into: Option<&str>) -> Headers {
         let (stream, sequence) = &self.first;
-        let id = headers::redrive_id(stream, *sequence, self.sequence);
+        let id = headers::redrive_id(stream, *sequence, self.sequence, since_epoch(self.time).unwrap_or_default());
         headers::redrive(original, self.redrives.saturating_add(1), &id, into)
     }
 }
@@ -199,7 +203,8 @@ pub(crate) mod tests {
             "tidegate-original-x",
         ]);
         let name = prop_oneof![own.prop_map(str::to_owned), "[!-9;-~]{1,12}"];
-        let value = prop_oneof!["[^\r\n\t\u{b}\u{c}\u{1c}-\u{1f}\u{85}]{0,20}", Just("redrive:a:1:2".to_owned())];
+        let ids = prop::sample::select(vec!["redrive:a:1:2", "redrive:a:1:2@3"]).prop_map(str::to_owned);
+        let value = prop_oneof!["[^\r\n\t\u{b}\u{c}\u{1c}-\u{1f}\u{85}]{0,20}", ids];
         prop::collection::vec((name, value.prop_map(|value| value.trim().to_owned())), 0..8)
     }
 
@@ -224,6 +229,16 @@ pub(crate) mod tests {
             first: ("ORDERS".into(), 7),
             content: Content::Here(vec![]),
         }
+    }
+
+    #[test]
+    fn a_letter_with_the_number_of_another_is_redriven_with_an_id_of_its_own() {
+        let id = |letter: &Letter| letter.redriven(&vec![], None).into_iter().find(|(name, _)| name == "Nats-Msg-Id");
+        let kept = Letter { time: SystemTime::UNIX_EPOCH + Duration::from_millis(20_001), ..letter(20) };
+        assert_eq!(id(&kept).unwrap().1, "redrive:ORDERS:7:42@20001");
+        assert_eq!(id(&kept), id(&kept.clone()));
+        // The stream of dead letters was made anew, and counts from 1 again.
+        assert_ne!(id(&kept), id(&letter(20)));
     }
 
     #[test]

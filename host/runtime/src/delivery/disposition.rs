@@ -7,6 +7,9 @@ use crate::contract::{Cause, Death, Failure, Fault, Outcome, Response};
 
 /// The most characters of a reason that are kept.
 const REASON: usize = 1000;
+/// The longest delay that a handler can ask for: meanwhile the message is unsettled, and holds up its key where an
+/// order is kept.
+const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// What the host does about a delivery.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,9 +51,7 @@ pub(crate) fn dispose(outcome: Outcome, attempt: u32, retry: &Retry) -> Disposit
     Disposition::Fail(match outcome {
         Ok(Ok(response)) => return Disposition::Complete(response),
         Ok(Err(Failure::Reject(reason))) => Verdict::Dead(Death::new(Cause::Rejected, cut(reason))),
-        Ok(Err(Failure::Retry(delay))) => {
-            judge(Cause::Retries, "the handler asked to retry".to_owned(), delay, attempt, retry)
-        }
+        Ok(Err(Failure::Retry(delay))) => judge(Cause::Retries, asked(delay), delay, attempt, retry),
         Ok(Err(Failure::Failed(reason))) => {
             judge(Cause::Retries, format!("the handler failed: {reason}"), None, attempt, retry)
         }
@@ -74,7 +75,15 @@ fn judge(cause: Cause, reason: String, delay: Option<Duration>, attempt: u32, re
     if attempt >= retry.max_attempts {
         return Verdict::Dead(Death::new(cause, reason));
     }
-    Verdict::Retry { delay: delay.unwrap_or_else(|| retry.delay(attempt)), reason }
+    Verdict::Retry { delay: delay.map_or_else(|| retry.delay(attempt), |delay| delay.min(LONGEST)), reason }
+}
+
+/// That a handler asked to retry, and after what if that is longer than it can be.
+fn asked(delay: Option<Duration>) -> String {
+    match delay.filter(|delay| *delay > LONGEST) {
+        Some(delay) => format!("the handler asked to retry after {} s, and a day is the most", delay.as_secs()),
+        None => "the handler asked to retry".to_owned(),
+    }
 }
 
 /// Cuts a reason: it is a guest's text, and is kept and logged.
@@ -119,6 +128,19 @@ mod tests {
         assert_eq!(delay(Ok(Err(Failure::Retry(None))), 1), Duration::from_secs(1));
         assert_eq!(delay(Ok(Err(Failure::Retry(None))), 2), Duration::from_secs(5));
         assert_eq!(delay(Err(Fault::Trap("unreachable".into())), 8), Duration::from_secs(5));
+    }
+
+    #[test]
+    fn a_handler_cannot_put_a_message_off_for_longer_than_a_day() {
+        let day = Duration::from_secs(86_400);
+        let asked = |delay| match dispose(Ok(Err(Failure::Retry(Some(delay)))), 1, &retry(9)) {
+            Disposition::Fail(Verdict::Retry { delay, reason }) => (delay, reason),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(asked(day), (day, "the handler asked to retry".to_owned()));
+        let cut = (day, "the handler asked to retry after 86401 s, and a day is the most".to_owned());
+        assert_eq!(asked(day + Duration::from_secs(1)), cut);
+        assert_eq!(asked(Duration::from_millis(u64::MAX)).0, day);
     }
 
     #[test]

@@ -139,7 +139,7 @@ mod tests {
     use crate::config::{Rate, StartLimits};
     use crate::contract::Delivery;
     use crate::delivery::inbox::Waiting;
-    use crate::delivery::start_limits::StartGate;
+    use crate::delivery::start_limits::{Permit, StartGate};
     use crate::delivery::test_delivery::TestDelivery;
 
     /// A pull that brings these deliveries as soon as it is asked.
@@ -217,8 +217,9 @@ mod tests {
             let (inbox, seen) = (inbox.clone(), seen.clone());
             tokio::spawn(async move {
                 loop {
-                    let waiting = inbox.take().await;
+                    let mut waiting = inbox.take().await;
                     assert!(waiting.permit.is_some());
+                    Permit::begin(&mut waiting.permit);
                     {
                         let (begun, now, most) = &mut *seen.lock();
                         begun.push(Instant::now());

@@ -49,7 +49,7 @@ pub(crate) struct Waiting<D> {
     pub company: Company,
     /// Its turn among the messages of its key, where an order is kept or few of a key are handled at once.
     pub turn: Option<Box<Turn<D>>>,
-    /// That it has begun, where that is limited. There is none before a worker takes it, nor once its call has ended.
+    /// That it may begin, where that is limited. There is none before a worker takes it, nor once its call has ended.
     pub permit: Option<Permit>,
 }
 
@@ -241,7 +241,7 @@ impl<D: Held> Inbox<D> {
             let mut all = self.waiting.lock();
             let permit = match &self.starts {
                 // Nothing begins where nothing waits.
-                Some(starts) if !all.is_empty() => Some(starts.begin_one()?),
+                Some(starts) if !all.is_empty() => Some(starts.reserve_one()?),
                 _ => None,
             };
             (Waiting { permit, ..all.pop_front()? }, all.len())

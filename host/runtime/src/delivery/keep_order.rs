@@ -20,6 +20,13 @@ const LOOK: Duration = Duration::from_secs(1);
 /// For how long one message may hold up all others of a full buffer before it is told.
 const STUCK: Duration = Duration::from_secs(5);
 
+/// What is told where deliveries stay elsewhere.
+const ELSEWHERE: &str = "nothing begins, for deliveries of the consumer are unsettled and not with this host: another \
+                         host works on it too, and with order-key one host at a time may; stop the other, give each a \
+                         consumer of its own, or make the consumer anew so that the server sees to it (a priority \
+                         group with a pinned client, as hosts with manage = \"create\" make it on servers of 2.11 and \
+                         newer)";
+
 /// Keeps the order of an inbox for ever. `ask` asks the server what is unsettled.
 pub(crate) async fn keep_order<D: Held, A: Future<Output = anyhow::Result<Unsettled>>>(
     inbox: &Inbox<D>,
@@ -93,17 +100,27 @@ fn settle<D: Held>(inbox: &Inbox<D>, asked: Asked, answer: anyhow::Result<Unsett
 /// Says what holds the order up.
 struct Report<'a> {
     conditions: &'a Conditions,
-    /// As what a stuck key is told.
+    /// As what it is told.
     part: Part,
     /// Whether it was told that deliveries are elsewhere, and whether that is a problem by now.
     missing: Option<bool>,
-    /// Since when this is why nothing more is fetched, and whether that was told.
-    stuck: Option<(FullBuffer, Instant, bool)>,
+    /// Since when this is why nothing more is fetched, and as what it is told by now.
+    stuck: Option<(FullBuffer, Instant, Option<String>)>,
 }
 
 impl<'a> Report<'a> {
     fn new(conditions: &'a Conditions, part: Part) -> Self {
         Self { conditions, part, missing: None, stuck: None }
+    }
+
+    /// Tells what is a problem now. Where both are, nothing begins, and so that comes first.
+    fn tell(&self) {
+        let stuck = self.stuck.as_ref().and_then(|(.., told)| told.as_deref());
+        match (self.missing, stuck) {
+            (Some(true), _) => self.conditions.raise(self.part, ELSEWHERE),
+            (_, Some(stuck)) => self.conditions.raise(self.part, stuck),
+            _ => self.conditions.clear(self.part),
+        }
     }
 
     fn has_told(&self) -> bool {
@@ -113,7 +130,7 @@ impl<'a> Report<'a> {
     fn missing(&mut self, elsewhere: Option<(u64, Duration)>, ack_wait: Duration) {
         let Some((count, since)) = elsewhere.filter(|(count, _)| *count > 0) else {
             if self.missing.take() == Some(true) {
-                self.conditions.clear(Part::Order);
+                self.tell();
             }
             return;
         };
@@ -129,38 +146,31 @@ impl<'a> Report<'a> {
         // They come when their ack wait is over, unless somebody extends it.
         if since > ack_wait * 2 && self.missing == Some(false) {
             self.missing = Some(true);
-            self.conditions.raise(
-                Part::Order,
-                "nothing begins, for deliveries of the consumer are unsettled and not with this host: another host \
-                 works on it too, and with order-key one host at a time may; stop the other, give each a consumer of \
-                 its own, or make the consumer anew so that the server sees to it (a priority group with a pinned \
-                 client, as hosts with manage = \"create\" make it on servers of 2.11 and newer)",
-            );
+            self.tell();
         }
     }
 
     fn full(&mut self, full: Option<FullBuffer>, now: Instant) {
         let Some(full) = full else {
-            if self.stuck.take().is_some_and(|(.., told)| told) && self.missing != Some(true) {
-                self.conditions.clear(self.part);
+            if self.stuck.take().is_some_and(|(.., told)| told.is_some()) {
+                self.tell();
             }
             return;
         };
-        let same = |(before, ..): &&mut (FullBuffer, Instant, bool)| {
+        let same = |(before, ..): &&mut (FullBuffer, Instant, Option<String>)| {
             (&before.key, before.sequence) == (&full.key, full.sequence)
         };
         let Some((before, since, told)) = self.stuck.as_mut().filter(same) else {
-            let told = self.stuck.take().is_some_and(|(.., told)| told);
-            if told {
-                self.conditions.clear(self.part);
+            let before = self.stuck.replace((full, now, None));
+            if before.is_some_and(|(.., told)| told.is_some()) {
+                self.tell();
             }
-            self.stuck = Some((full, now, false));
             return;
         };
         *before = full;
-        if now.saturating_duration_since(*since) >= STUCK && !*told {
-            *told = true;
-            self.conditions.raise(self.part, &stuck(before));
+        if now.saturating_duration_since(*since) >= STUCK && told.is_none() {
+            *told = Some(stuck(before));
+            self.tell();
         }
     }
 }
@@ -236,5 +246,21 @@ mod tests {
         assert!(problem(&conditions).is_some());
         report.missing(None, ack_wait);
         assert!(problem(&conditions).is_none() && !report.has_told());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn of_two_that_hold_the_order_up_the_one_that_is_left_is_told() {
+        let conditions = Conditions::new("orders".into());
+        let mut report = Report::new(&conditions, Part::Order);
+        let (begin, ack_wait) = (Instant::now(), Duration::from_secs(30));
+        report.full(full(7, false), begin);
+        report.full(full(7, false), begin + STUCK);
+        report.missing(Some((3, ack_wait * 3)), ack_wait);
+        assert!(problem(&conditions).unwrap().contains("another host works on it too"));
+        report.missing(None, ack_wait);
+        assert!(problem(&conditions).unwrap().contains("message 7 of key"));
+        report.missing(Some((3, ack_wait * 3)), ack_wait);
+        report.full(full(8, false), begin + STUCK);
+        assert!(problem(&conditions).unwrap().contains("another host works on it too"));
     }
 }

@@ -19,7 +19,7 @@ use crate::delivery::keep::keep;
 use crate::delivery::outage::Outage;
 use crate::delivery::{Disposition, ResponseBounds, Verdict, conflicted, dispose, refused};
 use crate::ports::{EffectError, Held};
-use crate::ports::{Kept, Published};
+use crate::ports::{Kept, PublicationIds, Published};
 
 /// How long to wait before a dead letter that could not be stored is tried again, where its message would be lost
 /// otherwise.
@@ -83,11 +83,13 @@ pub(crate) struct Answerer<'a> {
     pub author: &'a Author,
     /// What it wrote to standard error meanwhile.
     pub last_words: &'a str,
+    /// What the message ids of its publications are made of.
+    pub ids: PublicationIds,
 }
 
 impl<'a> From<&'a Author> for Answerer<'a> {
     fn from(author: &'a Author) -> Self {
-        Self { author, last_words: "" }
+        Self { author, last_words: "", ids: PublicationIds::default() }
     }
 }
 
@@ -116,7 +118,7 @@ pub(crate) async fn settle<D: Held, F: Future<Output = ()> + Send>(
     match dispose(outcome, attempt, &rules.retry) {
         Disposition::Complete(response) => match Published::at_once(response) {
             Ok(stored) => Remaining::Done(pin!(complete(waiting, stored, author, rules)).await),
-            Err(response) => Box::pin(publish(waiting, response, author, rules, give_up())).await,
+            Err(response) => Box::pin(publish(waiting, response, from, rules, give_up())).await,
         },
         Disposition::Fail(verdict) => Remaining::Done(Box::pin(carry_out(waiting, verdict, from, rules)).await),
     }
@@ -127,14 +129,14 @@ pub(crate) async fn settle<D: Held, F: Future<Output = ()> + Send>(
 async fn publish<D: Held>(
     mut waiting: Waiting<D>,
     response: Response,
-    author: &Author,
+    from: Answerer<'_>,
     rules: &Arc<Rules>,
     give_up: impl Future<Output = ()> + Send,
 ) -> Remaining {
     let bytes = waiting.held.delivery().size() + response.size();
     let Waiting { held, since, .. } = &mut waiting;
     let sent = {
-        let sending = pin!(Published::send(held, response));
+        let sending = pin!(Published::send(held, response, from.ids));
         tokio::select! {
             biased;
             sent = keep(held, since, &rules.consumer, sending) => Some(sent),
@@ -142,7 +144,7 @@ async fn publish<D: Held>(
         }
     };
     let Some(sent) = sent else { return Remaining::Done(give_back(waiting, rules).await) };
-    let (author, rules) = (author.clone(), rules.clone());
+    let (author, rules) = (from.author.clone(), rules.clone());
     let rest = async move {
         let Waiting { held, since, .. } = &mut waiting;
         let stored = match sent {
@@ -257,7 +259,7 @@ async fn unconfirmed<D: Held>(waiting: Waiting<D>, problem: &str, author: &Autho
 }
 
 async fn carry_out<D: Held>(waiting: Waiting<D>, verdict: Verdict, from: Answerer<'_>, rules: &Rules) -> Settled {
-    let Answerer { author, last_words } = from;
+    let Answerer { author, last_words, .. } = from;
     let wrote = |death| Death { stderr: last_words.to_owned(), ..death };
     match verdict {
         Verdict::Retry { reason, .. } if is_last(&waiting, rules) => {

@@ -10,7 +10,7 @@ use tokio::sync::Semaphore;
 use crate::contract::Author;
 use crate::contract::{Death, Delivery, Publication};
 use crate::ports::{Confirmed, Kept};
-use crate::ports::{EffectError, Held};
+use crate::ports::{EffectError, Held, PublicationIds};
 
 /// A delivery that notes when it is given back. All of its effects are confirmed at once.
 #[derive(Debug, Default)]
@@ -49,6 +49,7 @@ impl Held for TestDelivery {
     async fn publish(
         &self,
         _: Vec<Publication>,
+        _: PublicationIds,
     ) -> Result<impl Future<Output = Result<(), EffectError>> + Send + use<>, EffectError> {
         Ok(std::future::ready(Ok(())))
     }

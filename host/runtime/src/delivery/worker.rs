@@ -19,7 +19,7 @@ use crate::delivery::pending_publications::PendingPublications;
 use crate::delivery::rate_limit::RateLimit;
 use crate::delivery::settle::{Answerer, Remaining, Rules, Settled, dead_letter, give_back, settle, term_again};
 use crate::delivery::slow_lane::Call;
-use crate::delivery::start_limits::Told;
+use crate::delivery::start_limits::{Permit, Told};
 use crate::delivery::{ResponseBounds, check};
 use crate::events::{Event, Observer};
 use crate::ports::{Handler, Handlers, Held};
@@ -338,6 +338,7 @@ async fn handle<D: Held, I: Handler>(
         let how = Box::pin(settle_untried(waiting, untried, instance.author(), rules)).await;
         return Some((Remaining::Done(how), true));
     }
+    let ids = instance.publication_ids();
     let Some((outcome, well)) = pin!(call(shared, stats, instance, &mut waiting, mode)).await else {
         stats.settled(give_back(waiting, rules).await);
         return None;
@@ -346,7 +347,7 @@ async fn handle<D: Held, I: Handler>(
         // An error means that the supervisor is gone.
         let _ = mode.wait_for(|mode| *mode == WorkerMode::GiveBack).await;
     };
-    let by = Answerer { author: instance.author(), last_words: instance.last_words() };
+    let by = Answerer { author: instance.author(), last_words: instance.last_words(), ids };
     Some((pin!(settle(waiting, outcome, by, rules, give_up)).await, well))
 }
 
@@ -390,6 +391,7 @@ async fn call<D: Held, I: Handler>(
     mode: &mut watch::Receiver<WorkerMode>,
 ) -> Option<(Outcome, bool)> {
     held.call_begins();
+    Permit::begin(permit.iter_mut());
     let call = Call::begin();
     let start = Instant::now();
     stats.call_begins(start);

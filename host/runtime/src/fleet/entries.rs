@@ -75,6 +75,9 @@ pub(crate) struct Report {
     /// The generations of its handler here, where new ones are tried by a share of the workers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) generations: Option<HostGenerations>,
+    /// Workers that this host wants now of the partitions that it has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) partition_workers: Option<u32>,
 }
 
 impl Report {
@@ -287,6 +290,40 @@ pub(crate) fn read<'a, T: Deserialize<'a>>(key: &str, value: &'a [u8]) -> Result
     })
 }
 
+/// What stands at the key of a lease.
+#[derive(Debug, PartialEq)]
+pub(crate) enum FoundLease {
+    /// A lease, or none.
+    Read(Option<Box<Lease>>),
+    /// What is no lease of any version, and may be written over as if nothing stood there. What is wrong with it.
+    Spoiled(String),
+    /// A lease that this version cannot read whole. It says who leads, and its policy's state would be lost.
+    Unknown(String),
+}
+
+/// What every version writes into a lease.
+#[derive(Deserialize)]
+struct AnyLease {
+    #[serde(rename = "lineage")]
+    _lineage: String,
+    #[serde(rename = "holder")]
+    _holder: HostId,
+    #[serde(rename = "epoch", deserialize_with = "countable")]
+    _epoch: u64,
+}
+
+/// What stands at the key of a lease. A lease has no number of a version: each version ignores members that it does not
+/// know, but a member that it knows may have come to hold what it cannot read. So what has the members that every
+/// version writes is a lease, which a host of an older version must not write over.
+pub(crate) fn read_lease(key: &str, value: Option<&[u8]>) -> FoundLease {
+    let Some(value) = value else { return FoundLease::Read(None) };
+    match (read(key, value), serde_json::from_slice::<AnyLease>(value)) {
+        (Ok(lease), _) => FoundLease::Read(Some(Box::new(lease))),
+        (Err(problem), Ok(_)) => FoundLease::Unknown(problem),
+        (Err(problem), Err(_)) => FoundLease::Spoiled(problem),
+    }
+}
+
 /// A number that somebody has counted to, so that one more is no overflow.
 fn countable<'de, D: Deserializer<'de>>(from: D) -> Result<u64, D::Error> {
     let number = u64::deserialize(from)?;
@@ -333,5 +370,20 @@ mod tests {
         let fold = Some(Fold { plugin, generation, settings, state: vec![0, 255, 7], decisions: 9 });
         let lease = Lease { lineage: "l".to_owned(), epoch: 4, fold, ..Lease::default() };
         assert_eq!(read::<Lease>("leader.orders", &text(&lease)), Ok(lease));
+    }
+
+    #[test]
+    fn what_is_no_lease_of_any_version_is_told_from_one_that_this_version_cannot_read() {
+        let found = |value: &[u8]| read_lease("leader.orders", Some(value));
+        assert_eq!(read_lease("leader.orders", None), FoundLease::Read(None));
+        assert_eq!(found(&text(&Lease::default())), FoundLease::Read(Some(Box::default())));
+        let uncounted = text(&Lease { epoch: u64::MAX, ..Lease::default() });
+        let entry = text(&HostEntry::default());
+        for spoiled in [b"garbage".as_slice(), b"", b"{}", b"[]", b"\xff", &uncounted, &entry] {
+            assert!(matches!(found(spoiled), FoundLease::Spoiled(_)), "{}", String::from_utf8_lossy(spoiled));
+        }
+        let newer = br#"{"lineage":"a","holder":{"id":"h","boot":"1"},"epoch":3,"desired":"many"}"#;
+        let FoundLease::Unknown(problem) = found(newer) else { panic!("{:?}", found(newer)) };
+        assert!(problem.starts_with("leader.orders is not what a host writes there"), "{problem}");
     }
 }

@@ -1,5 +1,8 @@
 //! One host in its fleet: writes its entry, watches the bucket, and tells its workloads what is new.
 
+mod problems;
+mod workplace;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
@@ -10,6 +13,9 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
+use self::problems::{Concern, Problems, forgetting};
+pub(super) use self::workplace::Workplace;
+pub(crate) use self::workplace::{GenerationsReporter, Reporter};
 use super::entries::{HostEntry, HostId, Plan, Report, figures_key, host_key, text};
 use super::figures::{Figures, Written};
 use super::limits::Follows;
@@ -17,7 +23,6 @@ use super::set_workers::SetWorkers;
 use super::view::{News, View, Watching};
 use crate::config::Fingerprints;
 use crate::ports::{FleetBucket, KeyChange, KeyChanges, KvError, KvFuture};
-use crate::rollout::together::entries::HostGenerations;
 
 /// How often a host writes its entry.
 pub(crate) const BEAT: Duration = Duration::from_millis(500);
@@ -36,47 +41,15 @@ const AGAIN: Duration = Duration::from_millis(500);
 const PATIENCE: u32 = 5;
 /// How long it is left as it is where what dead hosts have left cannot be removed.
 const UNTIDY: Duration = Duration::from_secs(300);
+/// How often the settings of the bucket are looked at, and how often while they have to be mended.
+const EDITED: Duration = Duration::from_secs(60);
+const SOON: Duration = Duration::from_secs(5);
 /// How long a host that leaves may take to say so.
 const FAREWELL: Duration = Duration::from_secs(2);
 
-/// What does not work between a host and its fleet.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Concern {
-    /// Another process has the host's id.
-    Doubled,
-    /// The bucket cannot be found or made, or the host's entry cannot be written.
-    Entry,
-    /// The bucket cannot be watched.
-    Watch,
-}
-
-/// Says what this host does for a workload.
-pub(crate) type Reporter = Box<dyn Fn() -> Report + Send + Sync>;
-/// Says which generations of a workload's handler this host has; `None` where they take over at once.
-pub(crate) type GenerationsReporter = Box<dyn Fn() -> Option<HostGenerations> + Send + Sync>;
-
-/// What the host knows of one of its workloads.
-pub(super) struct Workplace {
-    pub(super) report: Reporter,
-    pub(super) generations: GenerationsReporter,
-    /// Whether its workers count for the most that the host runs. Those of partitions do not.
-    pub(super) counts: bool,
-    /// Wakes the workload: there is another plan, or a message has started a worker at another host.
-    pub(super) changed: Notify,
-    /// Whether a message has started a worker at another host since this was looked at.
-    pub(super) woken_elsewhere: AtomicBool,
-    /// Whether one has started a worker here since the last entry.
-    pub(super) woken_here: AtomicBool,
-    pub(super) leads: AtomicBool,
-    /// The host that leads, as far as is known.
-    pub(super) leader: Mutex<Option<String>>,
-    /// The plan by which this host has its part of the limits: its row and its epoch.
-    pub(super) limited_by: Mutex<(String, u64)>,
-}
-
 /// This host, in its fleet.
 pub(crate) struct Fleet {
-    capacity: u32,
+    pub(super) capacity: u32,
     /// The most workers of all workloads together.
     most: Option<u32>,
     pub(super) bucket: Arc<dyn FleetBucket>,
@@ -97,8 +70,7 @@ pub(crate) struct Fleet {
     pub(super) planned: watch::Sender<u64>,
     /// Whether the bucket was looked for.
     looked: watch::Sender<bool>,
-    problems: Mutex<BTreeMap<Concern, String>>,
-    unreadable: Mutex<String>,
+    pub(super) problems: Problems,
     left: AtomicBool,
 }
 
@@ -131,6 +103,7 @@ impl Fleet {
             capacity,
             most,
             bucket,
+            problems: Problems::new(&name),
             name,
             view: Mutex::new(View::new(me)),
             settings: Mutex::new(shared(fingerprints)),
@@ -141,8 +114,6 @@ impl Fleet {
             reached: AtomicU64::new(0),
             planned: watch::Sender::new(0),
             looked: watch::Sender::new(false),
-            problems: Mutex::default(),
-            unreadable: Mutex::default(),
             left: AtomicBool::new(false),
         })
     }
@@ -172,13 +143,13 @@ impl Fleet {
     async fn beat(&self) {
         let mut beats = interval(BEAT);
         beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let (mut found, mut telling) = (false, Telling::default());
+        let (mut found, mut looked, mut telling) = (false, Instant::now(), Telling::default());
         loop {
             tokio::select! {
                 _ = beats.tick() => {}
                 () = self.news.notified() => {}
             }
-            let told = if found { Ok(()) } else { answered(self.bucket.find()).await };
+            let told = if found { self.look_again(&mut looked).await } else { self.look(&mut looked).await };
             self.looked.send_replace(true);
             if self.left.load(Relaxed) {
                 return;
@@ -188,15 +159,35 @@ impl Fleet {
                 Err(error) => Err(error),
             };
             found = !matches!(told, Err(KvError::NoBucket(_))) && (found || told.is_ok());
-            if told.is_ok() && self.problems.lock().contains_key(&Concern::Entry) {
+            if told.is_ok() && self.problems.has(Concern::Entry) {
                 // A watch that was cut off goes on after the last that it has brought, and so leaves out what a bucket
                 // with an earlier state has there by then.
                 self.anew.notify_one();
             }
-            self.note(Concern::Entry, told.err().map(|error| error.to_string()));
+            self.problems.note(Concern::Entry, told.err().map(|error| error.to_string()));
             let doubled = self.view.lock().is_doubled();
-            self.note(Concern::Doubled, doubled.then(|| self.doubled()));
+            self.problems.note(Concern::Doubled, doubled.then(|| self.doubled()));
         }
+    }
+
+    /// Finds the bucket, or makes it.
+    async fn look(&self, looked: &mut Instant) -> Result<(), KvError> {
+        *looked = Instant::now();
+        let forgets_after = answered(self.bucket.find()).await?;
+        self.problems.note(Concern::Forgetting, forgetting(&self.name, forgets_after));
+        Ok(())
+    }
+
+    /// Looks at the settings of a bucket that was found, now and then: somebody may have edited them. What is wrong
+    /// otherwise is told where the entry is written.
+    async fn look_again(&self, looked: &mut Instant) -> Result<(), KvError> {
+        let every = if self.problems.has(Concern::Forgetting) { SOON } else { EDITED };
+        if looked.elapsed() >= every
+            && let Err(error) = self.look(looked).await
+        {
+            tracing::debug!(bucket = self.name, %error, "the bucket was not looked at");
+        }
+        Ok(())
     }
 
     /// Removes what hosts have left that are gone, one at a time.
@@ -338,7 +329,7 @@ impl Fleet {
             };
             // Another set of keys is no failure.
             let Some(problem) = ended else { continue };
-            self.note(Concern::Watch, Some(problem));
+            self.problems.note(Concern::Watch, Some(problem));
             sleep(AGAIN).await;
         }
     }
@@ -371,7 +362,7 @@ impl Fleet {
             let news = view.saw(key, *revision, value.as_deref());
             (news, !before && view.sees_all())
         };
-        self.note(Concern::Watch, None);
+        self.problems.note(Concern::Watch, None);
         self.wake_for_lead(began);
         match news {
             Ok(News::None) => {}
@@ -385,10 +376,7 @@ impl Fleet {
             Err(problem) => {
                 // Who leads writes the plan over it.
                 key.strip_prefix("plan.").into_iter().for_each(|workload| self.wake(workload, false));
-                if *self.unreadable.lock() != problem {
-                    tracing::error!(bucket = self.name, "{problem}");
-                    *self.unreadable.lock() = problem;
-                }
+                self.problems.tell_unreadable(problem);
             }
         }
     }
@@ -425,32 +413,14 @@ impl Fleet {
         Watching::Some(hosts.into_iter().chain([me]).collect())
     }
 
-    /// Notes whether something works.
-    fn note(&self, concern: Concern, problem: Option<String>) {
-        let mut problems = self.problems.lock();
-        match problem {
-            Some(problem) => drop(problems.insert(concern, problem)),
-            None => drop(problems.remove(&concern)),
-        }
-    }
-
     /// What does not work, and what mends it.
     pub(crate) fn problem(&self) -> Option<String> {
-        let (concern, problem) = self.problems.lock().first_key_value().map(|(of, text)| (*of, text.clone()))?;
-        if concern == Concern::Doubled {
-            return Some(problem);
-        }
-        Some(self.unusable(&problem))
+        self.problems.first()
     }
 
     /// Whether the bucket cannot be used. That another process has this host's id does not keep it from that.
     pub(super) fn is_cut_off(&self) -> bool {
-        self.problems.lock().keys().any(|concern| *concern != Concern::Doubled)
-    }
-
-    /// Why the bucket cannot be used, and what that means.
-    pub(super) fn unusable(&self, problem: &str) -> String {
-        format!("the fleet's bucket {} cannot be used: {problem}; meanwhile this host keeps its last share", self.name)
+        self.problems.cut_off()
     }
 
     /// What the settings of a workload come to here.

@@ -9,7 +9,9 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
 
-use super::entries::{Lease, Plan, Settings, lease_key, plan_key, read, settings_key, text, workers_key};
+use super::entries::{
+    FoundLease, Lease, Plan, Settings, lease_key, plan_key, read, read_lease, settings_key, text, workers_key,
+};
 use super::host::{BEAT, Fleet, GenerationsReporter, Reporter, Workplace, answered};
 use super::seat::{Decided, Next, Planned, Seat, Written};
 use super::set_workers::{SetTime, SetWorkers};
@@ -194,7 +196,7 @@ impl Member {
 
     /// What does not work between this host and its fleet, and what mends it.
     pub(crate) fn problem(&self) -> Option<String> {
-        self.fleet.problem().or_else(|| Some(self.fleet.unusable(self.problem.as_ref()?)))
+        self.fleet.problem().or_else(|| Some(self.fleet.problems.unusable(self.problem.as_ref()?)))
     }
 
     /// Whether this host cannot use the bucket.
@@ -302,7 +304,7 @@ impl Member {
                 false
             }
             Next::Wait | Next::Lead => false,
-            Next::Read => match self.get::<Lease>(&lease_key(&self.workload)).await {
+            Next::Read => match self.get_lease().await {
                 Some(found) => {
                     self.seat.read(found, &self.fleet.view.lock());
                     true
@@ -383,7 +385,7 @@ impl Member {
                 }
                 Commit::Unknown => return,
                 Commit::Lost => {
-                    let Some(found) = self.get::<Lease>(&lease_key(&self.workload)).await else { return };
+                    let Some(found) = self.get_lease().await else { return };
                     self.seat.read(found, &self.fleet.view.lock());
                 }
             }
@@ -412,18 +414,23 @@ impl Member {
         }
     }
 
-    /// Reads a key; `None` if that is not possible.
-    async fn get<T: for<'a> serde::Deserialize<'a>>(&mut self, key: &str) -> Option<(u64, Option<T>)> {
-        let entry = match answered(self.fleet.bucket.get(key)).await {
+    /// Reads the lease; `None` if that is not possible. What is none is told, and written over by its revision.
+    async fn get_lease(&mut self) -> Option<(u64, Option<Lease>)> {
+        let key = lease_key(&self.workload);
+        let entry = match answered(self.fleet.bucket.get(&key)).await {
             Ok(entry) => entry,
             Err(error) => {
                 self.problem = Some(error.to_string());
                 return None;
             }
         };
-        match entry.value.map(|value| read(key, &value)).transpose() {
-            Ok(value) => Some((entry.revision, value)),
-            Err(problem) => {
+        match read_lease(&key, entry.value.as_deref()) {
+            FoundLease::Read(lease) => Some((entry.revision, lease.map(|lease| *lease))),
+            FoundLease::Spoiled(problem) => {
+                self.fleet.problems.tell_unreadable(problem);
+                Some((entry.revision, None))
+            }
+            FoundLease::Unknown(problem) => {
                 self.problem = Some(problem);
                 None
             }

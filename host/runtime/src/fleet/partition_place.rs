@@ -57,6 +57,19 @@ impl PartitionPlace {
         self.has.borrow().this(self.partition.number)
     }
 
+    /// For how many workers it counts that so many are wanted here: one host works it, so for no more than one is for.
+    pub(crate) fn counted(&self, wanted: u32) -> u32 {
+        wanted.min(self.fleet.capacity)
+    }
+
+    /// Workers that other hosts want of the partitions of its workload, as far as this host sees them: one that leads
+    /// sees all.
+    pub(crate) fn workers_elsewhere(&self) -> u32 {
+        let view = self.fleet.view.lock();
+        let others = view.reports(&self.partition.workload).filter(|(id, ..)| *id != view.me().id);
+        others.filter_map(|(.., report)| report.partition_workers).fold(0, u32::saturating_add)
+    }
+
     /// The host that has it by the plan, if one has.
     pub(crate) fn owner(&self) -> Option<String> {
         let plan = self.fleet.seen(&self.partition.workload).plan?;

@@ -1,9 +1,10 @@
-//! How far consumers are known to be settled, for as long as the connection lives.
+//! How far consumers are known to be settled, and whether they are paused, for as long as the connection lives.
 
 use std::collections::HashMap;
 
 use parking_lot::Mutex;
 
+use super::paused::Paused;
 use super::settings::{ConsumerState, StreamState};
 
 /// How far each consumer is known to be settled, by stream and consumer. The floors outlive the workloads: a consumer
@@ -19,17 +20,22 @@ struct Floor {
     last_seq: u64,
     /// The stream has lost messages, so new messages may have sequences up to the floor.
     spoiled: bool,
+    paused: Paused,
 }
 
 impl AckFloors {
-    /// Remembers how far a consumer is settled.
+    /// Remembers how far a consumer is settled, and whether it is paused.
     pub(super) fn saw(&self, stream: &str, consumer: &str, state: &ConsumerState, of: &StreamState) {
         let made = (of.created.clone(), state.created.clone());
         let (sequence, last_seq) = (state.ack_floor.stream_seq, of.state.last_seq);
         let mut floors = self.0.lock();
         let before = floors.get(&(stream.to_owned(), consumer.to_owned())).filter(|floor| floor.made == made);
+        let paused = Paused::of(state);
         let lost = before.is_some_and(|floor| floor.spoiled || last_seq < floor.last_seq.max(floor.sequence));
-        floors.insert((stream.to_owned(), consumer.to_owned()), Floor { made, sequence, last_seq, spoiled: lost });
+        floors.insert(
+            (stream.to_owned(), consumer.to_owned()),
+            Floor { made, sequence, last_seq, spoiled: lost, paused },
+        );
     }
 
     /// The message after which a consumer that is made anew has to begin. `None` if that is not known.
@@ -38,6 +44,13 @@ impl AckFloors {
         let floor = floors.get(&(stream.to_owned(), consumer.to_owned()))?;
         let lost = floor.spoiled || of.state.last_seq < floor.last_seq.max(floor.sequence);
         (floor.made.0 == of.created && !lost && floor.sequence > 0).then_some(floor.sequence)
+    }
+
+    /// Whether the last consumer of this name was paused when it was read last. `None` if that is not known.
+    pub(super) fn paused(&self, stream: &str, consumer: &str, of: &StreamState) -> Option<Paused> {
+        let floors = self.0.lock();
+        let floor = floors.get(&(stream.to_owned(), consumer.to_owned()))?;
+        (floor.made.0 == of.created).then(|| floor.paused.clone())
     }
 }
 
@@ -62,6 +75,20 @@ mod tests {
         assert_eq!(floors.known("S", "other", &stream(60)), None);
         assert_eq!(floors.known("S", "c", &stream(40)), None);
         assert_eq!(floors.known("S", "c", &StreamState { created: "2".into(), ..stream(60) }), None);
+    }
+
+    #[test]
+    fn the_last_that_was_read_of_a_pause_is_known_for_its_stream_alone() {
+        let floors = AckFloors::default();
+        assert_eq!(floors.paused("S", "c", &stream(1)), None);
+        let mut state = ConsumerState { paused: true, ..ConsumerState::default() };
+        state.config.pause_until = "2030-01-01T00:00:00Z".to_owned();
+        floors.saw("S", "c", &state, &stream(1));
+        let until = Some("2030-01-01T00:00:00Z".to_owned());
+        assert_eq!(floors.paused("S", "c", &stream(1)), Some(Paused { paused: true, until }));
+        assert_eq!(floors.paused("S", "c", &StreamState { created: "2".into(), ..stream(1) }), None);
+        floors.saw("S", "c", &ConsumerState::default(), &stream(2));
+        assert_eq!(floors.paused("S", "c", &stream(2)), Some(Paused { paused: false, until: None }));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! A JetStream KV bucket as the server has it: a stream `KV_NAME` that is bound to `$KV.NAME.>`. Pure.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -32,6 +33,8 @@ pub(super) struct BucketConfig {
     no_ack: bool,
     sealed: bool,
     mirror: Option<Value>,
+    /// For how long it keeps a key, in nanoseconds; for ever if that is nothing.
+    max_age: i64,
 }
 
 impl BucketConfig {
@@ -49,6 +52,11 @@ impl BucketConfig {
             return Some(format!("it acknowledges no write (no_ack), so none could be known to be kept; `{edit}`"));
         }
         self.sealed.then(|| format!("it {SEALED}"))
+    }
+
+    /// After how long the bucket forgets a key, if it does.
+    pub(super) fn forgets_after(&self) -> Option<Duration> {
+        u64::try_from(self.max_age).ok().filter(|age| *age > 0).map(Duration::from_nanos)
     }
 }
 

@@ -42,6 +42,8 @@ pub struct Client {
     pub(super) config: Arc<Nats>,
     /// How far consumers are known to be settled.
     pub(super) floors: Arc<AckFloors>,
+    /// Whether it was told what a person should know of the stream of dead letters.
+    pub(super) warned_of_letters: Arc<AtomicBool>,
     inbox: Arc<str>,
     /// The workloads whose own connection it is.
     pub(super) users: ConnectionUsers,
@@ -124,6 +126,7 @@ impl Client {
             link,
             config: Arc::new(config.clone()),
             floors: Arc::default(),
+            warned_of_letters: Arc::default(),
             inbox: config.inbox().into(),
             users,
             fallback: Arc::default(),

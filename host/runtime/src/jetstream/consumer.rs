@@ -8,7 +8,7 @@ use super::guest_requests::GuestRequests;
 use super::header_watch::HeaderWatch;
 use super::key_value::Buckets;
 use super::parked_pull::ParkedPull;
-use super::pause::Paused;
+use super::paused::{Moment, Paused};
 use super::publisher::Publisher;
 use super::pull::Use;
 use super::setup::WorkloadSetup;
@@ -52,11 +52,35 @@ impl BoundConsumer {
         (dead_letters, journal): (&DeadLetters, Option<&str>),
         host: &str,
     ) -> Result<Self, SetupError> {
+        Self::set_up(client, workload, (dead_letters, journal), host, Moment::Start).await
+    }
+
+    /// Finds or makes the same again for a workload that works. A consumer that is there is left as it is, paused or
+    /// not, and one that is made is paused as the one before was.
+    ///
+    /// # Errors
+    /// As [`BoundConsumer::new`].
+    pub(crate) async fn mend(
+        client: &Client,
+        workload: &Workload,
+        streams: (&DeadLetters, Option<&str>),
+        host: &str,
+    ) -> Result<(), SetupError> {
+        Self::set_up(client, workload, streams, host, Moment::Mending).await.map(drop)
+    }
+
+    async fn set_up(
+        client: &Client,
+        workload: &Workload,
+        (dead_letters, journal): (&DeadLetters, Option<&str>),
+        host: &str,
+        moment: Moment,
+    ) -> Result<Self, SetupError> {
         let letters = &dead_letters.stream;
         let setup = WorkloadSetup { client, workload, queue: &workload.queue, letters, journal };
         let concerns = |denial: &Denial| setup.concerns(denial, &dead_letters.stream);
         // Boxed: the future is large, and runs once.
-        let bound = Box::pin(Self::bind(&setup, dead_letters, host));
+        let bound = Box::pin(Self::bind(&setup, dead_letters, host, moment));
         client.denied.unless(concerns, bound).await.unwrap_or_else(|denial| {
             let allow = client.denied.grant(&denial);
             let Denial { verb, subject } = denial;
@@ -64,13 +88,20 @@ impl BoundConsumer {
         })
     }
 
-    async fn bind(setup: &WorkloadSetup<'_>, dead_letters: &DeadLetters, host: &str) -> Result<Self, SetupError> {
+    async fn bind(
+        setup: &WorkloadSetup<'_>,
+        dead_letters: &DeadLetters,
+        host: &str,
+        moment: Moment,
+    ) -> Result<Self, SetupError> {
         let WorkloadSetup { client, workload, .. } = *setup;
         let stream = setup.stream().await?;
-        let (mut state, mut verdict) = setup.consumer(&stream).await?;
-        if let Some(Paused { paused, until }) = setup.pause(state.paused).await? {
+        let (mut state, mut verdict) = setup.consumer(&stream, moment).await?;
+        let paused = if moment == Moment::Start { setup.pause(state.paused).await? } else { None };
+        if let Some(Paused { paused, until }) = paused {
             state.paused = paused;
             state.config.pause_until = until.unwrap_or_default();
+            client.floors.saw(&workload.queue.stream, &workload.queue.consumer, &state, &stream);
             verdict = setup.judged(&state, &stream);
         }
         let watch_consumer = match workload.scale.source {

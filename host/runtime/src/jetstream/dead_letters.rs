@@ -7,17 +7,12 @@ use bytes::Bytes;
 use super::binding::WorkloadBinding;
 use super::header_map::headers;
 use super::publisher::PublishWindow;
-use crate::config::DeadLetters;
+use crate::config::{DEAD_LETTERS, DeadLetters};
 use crate::contract::Author;
 use crate::contract::{Death, Delivery};
 use crate::dead_letter::draft::{Draft, LetterOrigin, Shape};
 use crate::dead_letter::{self, name};
 use crate::ports::EffectError;
-
-/// The subjects that the stream of dead letters is bound to. They are not `<workload>.dead`: that may be a subject of
-/// the workload's own stream (`orders.>`), and no message belongs in two streams. The stream stores each letter as
-/// `<workload>.dead`.
-pub(super) const SUBJECTS: &str = "tidegate.dead.*";
 
 /// The stream of dead letters: each is stored with the subject `<workload>.dead`.
 ///
@@ -27,9 +22,9 @@ pub(super) fn stream(config: &DeadLetters) -> stream::Config {
     stream::Config {
         name: config.stream.clone(),
         description: Some("Messages that tidegate will not try again".to_owned()),
-        subjects: vec![SUBJECTS.to_owned()],
+        subjects: vec![DEAD_LETTERS.to_owned()],
         subject_transform: Some(stream::SubjectTransform {
-            source: SUBJECTS.to_owned(),
+            source: DEAD_LETTERS.to_owned(),
             destination: dead_letter::stored_subject("{{wildcard(1)}}"),
         }),
         storage: stream::StorageType::File,

@@ -15,11 +15,9 @@ use super::create_errors::{Creation, remedy};
 use super::settings::{SettingsRefusal, StreamConfig, reserved};
 use super::stream_scan::Scan;
 use crate::backoff::Backoff;
-use crate::config::JournalStream;
+use crate::config::{JOURNAL, JournalStream};
 use crate::journal::{ByteBudget, JournalSink, Trouble};
 
-/// The subjects that the stream is bound to. The last token is the workload.
-pub(super) const SUBJECTS: &str = "tidegate.journal.*";
 /// Lines that may wait to be stored.
 const WAITING: usize = 1024;
 /// How long the server may take to store a line.
@@ -68,14 +66,14 @@ async fn find(client: &Client, config: &JournalStream, may_create: bool) -> Resu
         None if may_create => {}
         None => {
             return Err(failed(format!(
-                "it is not there; make it, bound to {SUBJECTS}, or let one workload have manage = \"create\""
+                "it is not there; make it, bound to {JOURNAL}, or let one workload have manage = \"create\""
             )));
         }
     }
     let wanted = stream::Config {
         name: name.to_owned(),
         description: Some("Decisions of tidegate with what led to them".to_owned()),
-        subjects: vec![SUBJECTS.to_owned()],
+        subjects: vec![JOURNAL.to_owned()],
         storage: stream::StorageType::File,
         num_replicas: config.replicas,
         max_age: config.max_age.unwrap_or_default(),
@@ -104,13 +102,13 @@ pub(super) async fn is_there(client: &Client, name: &str) -> Result<bool, String
 
 /// Checks that a stream can keep lines.
 fn fits(client: &Client, config: &StreamConfig) -> Result<(), String> {
-    if !config.subjects.iter().any(|subject| subject == SUBJECTS) {
-        return Err(format!("it is there, and not bound to {SUBJECTS}; name another in journal.stream"));
+    if !config.subjects.iter().any(|subject| subject == JOURNAL) {
+        return Err(format!("it is there, and not bound to {JOURNAL}; name another in journal.stream"));
     }
     if config.no_ack {
         return Err("it acknowledges no publication (no_ack), so no line could be known to be kept".to_owned());
     }
-    match reserved(config, Some(SUBJECTS), client.inbox()) {
+    match reserved(config, Some(JOURNAL), client.inbox()) {
         Some(SettingsRefusal { problem, remedy }) => Err(format!("{problem}. {remedy}")),
         None => Ok(()),
     }
@@ -137,7 +135,7 @@ impl Lines {
                     self.trouble.end("the journal's stream");
                     continue;
                 }
-                Ok(Ok(ack)) => format!("stream {} takes them; bind {name} to {SUBJECTS}, and no other", ack.stream),
+                Ok(Ok(ack)) => format!("stream {} takes them; bind {name} to {JOURNAL}, and no other", ack.stream),
                 Ok(Err(error)) => error.to_string(),
                 Err(_) => "no answer".to_owned(),
             };

@@ -9,6 +9,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
 use super::binding::WorkloadBinding;
+use super::careful_inbox;
 use super::fallback::Careful;
 
 /// How long it may take to find out.
@@ -136,11 +137,8 @@ async fn connect(
     if before.is_some() && !(same && info.num_ack_pending > 0) {
         return Ok(None);
     }
-    let mut pool = client.nats.server_pool().await?;
-    pool.sort_by_key(|server| (!server.did_connect, server.failed_attempts));
-    let servers: Vec<_> = pool.into_iter().map(|server| server.addr).collect();
     let subject = client.nats.new_inbox();
-    let connection = client.fallback.subscribe(&client.config, &servers, format!("{subject}.*")).await?;
+    let connection = careful_inbox::subscribe(client, format!("{subject}.*")).await?;
     let ack_wait = info.config.backoff.iter().copied().max().unwrap_or(info.config.ack_wait);
     Ok(Some((connection, subject, ack_wait * 2 + LONGER)))
 }

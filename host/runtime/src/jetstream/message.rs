@@ -9,6 +9,7 @@ use bytes::Bytes;
 
 use super::binding::WorkloadBinding;
 use super::header_map::headers;
+use super::publication_id::{longest_publication_id, publication_id};
 use super::publisher::PublishWindow;
 use crate::contract::Author;
 use crate::contract::{Death, Delivery, Publication};
@@ -17,7 +18,7 @@ use crate::delivery::consumer_settings::Effective;
 use crate::delivery::trace_context::TraceContext;
 use crate::delivery::{MAX_HEADERS, header_block, hops};
 use crate::ports::{Confirmed, Kept};
-use crate::ports::{EffectError, Held};
+use crate::ports::{EffectError, Held, PublicationIds};
 use crate::subject::{check_subject, shown};
 use crate::telemetry::DeliverySpans;
 
@@ -130,8 +131,7 @@ impl WorkloadBinding {
 
     /// The most bytes of the headers that a publication gets beside its own.
     pub(super) fn own_headers(&self) -> usize {
-        let longest = publication_id(self, u64::MAX, u64::MAX, usize::MAX);
-        "Nats-Msg-Id: \r\n".len() + longest.len() + hops::MAX_BYTES
+        "Nats-Msg-Id: \r\n".len() + longest_publication_id(&self.stream, &self.consumer) + hops::MAX_BYTES
     }
 
     /// Adds a message's trace to the headers of what is sent because of it, beside which there are so many bytes. Where
@@ -167,12 +167,6 @@ fn settlement(verb: &[u8]) -> &'static str {
     }
 }
 
-/// The message id of a publication, by which the server stores it once within the duplicate window. Other consumers,
-/// and a stream that was deleted and made anew, give other ids.
-fn publication_id(binding: &WorkloadBinding, stream_sequence: u64, published_at_ms: u64, index: usize) -> String {
-    format!("{}:{}:{stream_sequence}:{published_at_ms}:{index}", binding.stream, binding.consumer)
-}
-
 impl Held for PulledMessage {
     fn delivery(&self) -> &Delivery {
         &self.0.delivery
@@ -203,6 +197,7 @@ impl Held for PulledMessage {
     async fn publish(
         &self,
         publications: Vec<Publication>,
+        ids: PublicationIds,
     ) -> Result<impl Future<Output = Result<(), EffectError>> + Send + use<>, EffectError> {
         let MessageParts { binding, delivery, spans, .. } = &*self.0;
         let mut sent = VecDeque::with_capacity(publications.len());
@@ -214,8 +209,9 @@ impl Held for PulledMessage {
             _ => trace,
         };
         for (index, mut publication) in publications.into_iter().enumerate() {
-            let id = publication_id(binding, delivery.stream_sequence, delivery.published_at_ms, index);
             publication.headers.retain(|(name, _)| !hops::is_hops(name));
+            let content = (ids == PublicationIds::OfContent).then_some(&publication);
+            let id = publication_id(&binding.stream, &binding.consumer, delivery, index, content);
             if let Some(trace) = &trace {
                 let Publication { headers, payload, .. } = &mut publication;
                 binding.trace(trace, headers, binding.own_headers().saturating_add(payload.len()));

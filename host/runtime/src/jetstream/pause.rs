@@ -7,6 +7,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::Client;
+use super::paused::Paused;
 use super::settings::FOR_EVER;
 use super::state::ApiError;
 use crate::permissions::{Denial, Verb};
@@ -17,15 +18,6 @@ pub(super) const SINCE: (i64, i64) = (2, 11);
 const FOR_EVER_SECONDS: Duration = Duration::from_secs(7_258_118_400);
 /// JetStream's "stream not found" and "consumer not found".
 const NOT_FOUND: [u64; 2] = [10059, 10014];
-
-/// Whether a consumer is paused, as the server says.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Paused {
-    /// Whether it is.
-    pub paused: bool,
-    /// Until when, in the form of RFC 3339; `None` if it is not paused, or until somebody ends it.
-    pub until: Option<String>,
-}
 
 /// Why a consumer is not paused, or goes on being.
 #[derive(Debug, thiserror::Error)]
@@ -103,8 +95,7 @@ impl Client {
             Ok(answer) => answer.map_err(|error| refused(&error, stream, consumer))?,
             Err(denial) => return Err(PauseError::Denied { subject: denial.subject }),
         };
-        let until = Some(answer.pause_until).filter(|until| answer.paused && until != FOR_EVER);
-        Ok(Paused { paused: answer.paused, until })
+        Ok(Paused::told(answer.paused, &answer.pause_until))
     }
 }
 

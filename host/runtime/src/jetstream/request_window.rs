@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_nats::client::PublishErrorKind;
 use async_nats::{HeaderMap, Message, Subject};
 use bytes::Bytes;
 use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore};
@@ -51,7 +52,7 @@ impl RequestWindow {
     /// Sends a request and awaits the one answer, which has to come within this time once there is room to ask.
     ///
     /// # Errors
-    /// [`EffectError::Refused`] if the payload is too large for the server, [`EffectError::Denied`] if the server does
+    /// [`EffectError::Refused`] if it is too large for the server, [`EffectError::Denied`] if the server does
     /// not let this host ask, and else [`EffectError::Unavailable`].
     pub(super) async fn ask(
         &self,
@@ -62,10 +63,6 @@ impl RequestWindow {
     ) -> Result<Message, EffectError> {
         let asked = shown(&subject);
         let failed = |why: String| EffectError::Unavailable(format!("`{asked}` {why}"));
-        if payload.len() > self.client.max_payload() {
-            let most = self.client.max_payload();
-            return Err(EffectError::Refused(format!("the server takes no more than {most} bytes at once")));
-        }
         let Some(room) = self.room().await else { return Err(failed("was not sent: the host stops".to_owned())) };
         let inbox = self.inbox.get_or_try_init(|| AckInbox::open(&self.client)).await?;
         let (token, answer) = inbox.waiting.add(room);
@@ -74,7 +71,13 @@ impl RequestWindow {
         let concerns = |denial: &Denial| denial.verb == Verb::Publish && denial.subject == subject;
         let answer = async {
             let sent = self.client.nats.publish_with_reply_and_headers(to, reply, headers, payload).await;
-            sent.map_err(|error| failed(format!("was not sent: {error}")))?;
+            sent.map_err(|error| match error.kind() {
+                PublishErrorKind::MaxPayloadExceeded => EffectError::Refused(format!(
+                    "the server takes no more than {} bytes at once, headers included",
+                    self.client.max_payload()
+                )),
+                _ => failed(format!("was not sent: {error}")),
+            })?;
             match timeout(within, answer).await {
                 Ok(Ok(answer)) => Ok(answer),
                 Ok(Err(_)) => Err(failed("is not answered: the host stops".to_owned())),

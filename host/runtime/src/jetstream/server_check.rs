@@ -10,12 +10,12 @@ use tracing::instrument::WithSubscriber;
 
 use super::Client;
 use super::bucket;
-use super::dead_letters;
 use super::finding::{Finding, ServerCheck};
 use super::journal;
+use super::paused::Moment;
 use super::setup::WorkloadSetup;
 use super::setup_error::SetupError;
-use crate::config::{Config, Manage, Queue, SignalSource, Workload, subjects_overlap};
+use crate::config::{Config, DEAD_LETTERS, JOURNAL, Manage, Queue, SignalSource, Workload, subjects_overlap};
 use crate::permissions::{Denial, Permissions, Rights, Verb};
 
 /// How long an answer is waited for. It may be denied without a word, or nobody may answer.
@@ -114,7 +114,8 @@ impl Client {
         };
         // What the setup would log is in the survey.
         let quiet = || tracing::subscriber::NoSubscriber::new();
-        let works = async { setup.consumer(&stream).with_subscriber(quiet()).await.map(|(_, verdict)| verdict) };
+        let works =
+            async { setup.consumer(&stream, Moment::Start).with_subscriber(quiet()).await.map(|(_, verdict)| verdict) };
         let works = self.denied.unless(concerns, works).await;
         let mut consumers = vec![(&queue.consumer, "consumer", works)];
         if workload.scale.source == SignalSource::Headers {
@@ -171,7 +172,11 @@ impl Client {
                 && let Some(taker) = takers.first()
             {
                 let problem = format!("stream {taker} takes `{subject}` already, so stream {stream} cannot be made");
-                survey.found.push(Finding::new(key, problem, "name that stream, or give this one other subjects"));
+                let remedy = match key {
+                    ["workload", ..] => "name that stream, or give this one other subjects",
+                    _ => "name that stream, or give its subjects up",
+                };
+                survey.found.push(Finding::new(key, problem, remedy));
             }
         }
     }
@@ -182,9 +187,15 @@ impl Client {
         let setup = self.setup(workload, config);
         let key = ["dead-letters", "stream"];
         let found =
-            self.denied.unless(|denial| self.is_about(denial, name), setup.has_dead_letters(&config.dead_letters));
+            self.denied.unless(|denial| self.is_about(denial, name), setup.found_dead_letters(&config.dead_letters));
         let found = found.await.map(|found| found.map_err(|error| Finding::of(&error, &workload.name, &key)));
-        self.own_stream(found, name, dead_letters::SUBJECTS, &key, survey).await;
+        if let Ok(Ok(Some(warnings))) = &found {
+            let account = workload.nats.as_ref().map(|_| format!("in the account of {}: ", workload.written_name()));
+            let account = account.unwrap_or_default();
+            survey.warnings.extend(warnings.iter().map(|warning| format!("{account}{warning}")));
+        }
+        let found = found.map(|found| found.map(|warnings| warnings.is_some()));
+        self.own_stream(found, name, DEAD_LETTERS, &key, survey).await;
     }
 
     /// The journal's stream, and the bucket of the fleet.
@@ -197,7 +208,7 @@ impl Client {
                     problem.split_once("; ").unwrap_or((&problem, "name another in journal.stream"));
                 Finding::new(&key, format!("stream {name}: {problem}"), remedy)
             };
-            self.own_stream(found.map(|found| found.map_err(wrong)), name, journal::SUBJECTS, &key, survey).await;
+            self.own_stream(found.map(|found| found.map_err(wrong)), name, JOURNAL, &key, survey).await;
         }
         if let Some(fleet) = &config.fleet {
             let may_create = config.workloads.iter().any(|workload| workload.queue.manage == Manage::Create);

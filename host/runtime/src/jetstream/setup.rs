@@ -4,15 +4,16 @@ use serde_json::Value;
 
 use super::connect::Client;
 use super::create_errors::{Creation, remedy};
-use super::pause::{PauseError, Paused, SINCE};
+use super::pause::{PauseError, SINCE};
+use super::paused::{Moment, Paused, made_anew};
 use super::settings::{
     ConsumerState, ConsumerVerdict, Reserved, SettingsRefusal, StreamConfig, StreamState, circular, judge, judge_watch,
     reserved, unmapped,
 };
 use super::setup_error::SetupError;
 use super::state::ApiError;
-use super::{dead_letters, wanted};
-use crate::config::{DeadLetters, Manage, NatsHeaders, Queue, Workload};
+use super::wanted;
+use crate::config::{Manage, NatsHeaders, Queue, Workload};
 use crate::permissions::{Denial, Verb};
 
 /// JetStream's "JetStream not enabled", in the server and for the account.
@@ -160,10 +161,18 @@ impl WorkloadSetup<'_> {
 
     /// The workload's consumer, and the verdict on its settings. It is made if it is missing and the configuration lets
     /// the host make it.
-    pub(super) async fn consumer(&self, stream: &StreamState) -> Result<(ConsumerState, ConsumerVerdict), SetupError> {
+    pub(super) async fn consumer(
+        &self,
+        stream: &StreamState,
+        moment: Moment,
+    ) -> Result<(ConsumerState, ConsumerVerdict), SetupError> {
         let name = &self.queue.consumer;
         let known = self.client.floors.known(&self.queue.stream, name, stream);
-        let wanted = wanted::consumer(self.queue, &stream.config, known, self.pins());
+        let floors = &self.client.floors;
+        let anew = moment == Moment::Mending && self.client.can_pause();
+        let pause = anew.then(|| made_anew(floors.paused(&self.queue.stream, name, stream), self.workload.paused));
+        let until = pause.as_ref().and_then(Paused::setting);
+        let wanted = wanted::consumer(self.queue, &stream.config, known, (self.pins(), until));
         let (state, made) = self.found_or_made(name, &wanted, WORKS).await?;
         let verdict = self.judged(&state, stream);
         if let Some(SettingsRefusal { problem, remedy }) = &verdict.refusal {
@@ -171,6 +180,9 @@ impl WorkloadSetup<'_> {
         }
         if made {
             self.tell_made(&state, known);
+        }
+        if made && moment == Moment::Mending {
+            self.tell_paused(&Paused::of(&state));
         }
         self.client.floors.saw(&self.queue.stream, name, &state, stream);
         let (workload, stream) = (&self.workload.name, &self.queue.stream);
@@ -215,6 +227,29 @@ impl WorkloadSetup<'_> {
                  begin elsewhere, make the consumer yourself before the host starts (`nats consumer add {stream} \
                  {consumer} --pull --deliver=...`)"
             ),
+        }
+    }
+
+    /// Logs whether a consumer is paused that was made anew, where that is not as the configuration says or is a pause.
+    fn tell_paused(&self, Paused { paused, until }: &Paused) {
+        let (workload, stream, consumer) = (&self.workload.name, &self.queue.stream, &self.queue.consumer);
+        let until = until.as_deref().unwrap_or("somebody resumes it");
+        match (*paused, self.workload.paused.unwrap_or(false)) {
+            (true, true) => tracing::info!(workload, stream, consumer, until, "it is paused as before"),
+            (true, false) => tracing::info!(
+                workload,
+                stream,
+                consumer,
+                until,
+                "it is paused as before: somebody had paused it; `tidegate resume` ends that"
+            ),
+            (false, true) => tracing::info!(
+                workload,
+                stream,
+                consumer,
+                "it is not paused, as before, though paused = true: somebody had resumed it"
+            ),
+            (false, false) => {}
         }
     }
 
@@ -265,43 +300,6 @@ impl WorkloadSetup<'_> {
                 let found = self.client.consumer_state(stream, name).await.map_err(failed)?;
                 Ok((found.ok_or_else(missing)?, false))
             }
-        }
-    }
-
-    pub(super) async fn dead_letters(&self, config: &DeadLetters) -> Result<(), SetupError> {
-        let name = config.stream.as_str();
-        if self.has_dead_letters(config).await? {
-            return Ok(());
-        }
-        let wanted = serde_json::to_value(dead_letters::stream(config)).unwrap_or_default();
-        let what = || format!("stream {name} for dead letters");
-        let made = self.client.make_stream(name, &wanted).await;
-        made.map_err(|error| self.server(what(), Creation::DeadLetters, &error))?;
-        tracing::info!(stream = name, "stream of dead letters created");
-        Ok(())
-    }
-
-    /// Whether the stream of dead letters is there. A stream that cannot keep letters is an error.
-    pub(super) async fn has_dead_letters(&self, config: &DeadLetters) -> Result<bool, SetupError> {
-        let name = config.stream.as_str();
-        let what = || format!("stream {name} for dead letters");
-        let failed = |error: ApiError| self.server(what(), Creation::DeadLetters, &error);
-        let said = |reason| Err(SetupError::Server { workload: self.workload.name.clone(), what: what(), reason });
-        let Some(found) = self.client.stream_state(name).await.map_err(failed)? else { return Ok(false) };
-        let config = found.config;
-        if !config.subjects.iter().any(|subject| subject == dead_letters::SUBJECTS) {
-            let subjects = dead_letters::SUBJECTS;
-            return said(format!("it is there, and not bound to {subjects}; name another stream in [dead-letters]"));
-        }
-        if config.no_ack {
-            return said(format!(
-                "it acknowledges no publication (no_ack), so no dead letter could be known to be kept; `nats stream \
-                 edit {name} --ack`"
-            ));
-        }
-        match reserved(&config, Some(dead_letters::SUBJECTS), self.client.inbox()) {
-            Some(SettingsRefusal { problem, remedy }) => said(format!("{problem}\n  {remedy}")),
-            None => Ok(true),
         }
     }
 

@@ -41,8 +41,13 @@ const GROUP: &str = "tidegate";
 const PIN_TIMEOUT: Duration = Duration::from_secs(8);
 
 /// The settings of a workload's consumer. `known` is the sequence up to which an earlier consumer of the same name was
-/// settled; with `pins`, it gives messages to one host at a time.
-pub(super) fn consumer(queue: &Queue, stream: &StreamConfig, known: Option<u64>, pins: bool) -> Value {
+/// settled; with `pins`, it gives messages to one host at a time; with `paused_until`, it delivers nothing before then.
+pub(super) fn consumer(
+    queue: &Queue,
+    stream: &StreamConfig,
+    known: Option<u64>,
+    (pins, paused_until): (bool, Option<&str>),
+) -> Value {
     let limit = stream.consumer_limits.max_ack_pending;
     let max_ack_pending = if limit > 0 { queue.max_ack_pending.min(limit) } else { queue.max_ack_pending };
     let mut wanted = json!({
@@ -62,6 +67,9 @@ pub(super) fn consumer(queue: &Queue, stream: &StreamConfig, known: Option<u64>,
         wanted.insert("priority_policy".to_owned(), json!(PINNED));
         let timeout = u64::try_from(PIN_TIMEOUT.as_nanos()).unwrap_or(u64::MAX);
         wanted.insert("priority_timeout".to_owned(), json!(timeout));
+    }
+    if let (Some(until), Some(wanted)) = (paused_until, wanted.as_object_mut()) {
+        wanted.insert("pause_until".to_owned(), json!(until));
     }
     // A stream with workqueue retention holds no settled messages, and its consumers must start at the beginning.
     if let (Some(known), Some(wanted), false) = (known, wanted.as_object_mut(), stream.is_workqueue()) {

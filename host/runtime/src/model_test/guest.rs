@@ -109,9 +109,8 @@ impl Handler for ModelInstance {
         answers.into_iter().next().ok_or(Fault::Answers { answers: 0, deliveries: 1 })
     }
 
-    /// Every third generation does not, where the others do.
     fn handles_batches(&self) -> bool {
-        self.server.with(|state| state.setup.batches.is_some()) && !self.generation.number.is_multiple_of(3)
+        self.server.with(|state| state.setup.handles_batches(self.generation.number))
     }
 
     async fn handle_batch(&mut self, deliveries: &[&Delivery]) -> Result<Vec<Answer>, Fault> {
@@ -145,7 +144,7 @@ impl Handler for ModelInstance {
                     }
                     self.server.of(self.host, |state| state.ledger.called(call.id, call.end));
                     // Nobody waits for it if its worker gives it back.
-                    let _ = call.answer.send(answer(call.end));
+                    let _ = call.answer.send(answer(call.end, &[]));
                     // So that it is settled before another call ends the instance.
                     yield_now().await;
                 }
@@ -226,7 +225,10 @@ impl ModelInstance {
                     let before = state.before(id.1);
                     state.ledger.rule(before.is_none(), || format!("#{} begins before {before:?} has ended", id.1));
                 }
+                let rate = state.setup.start_limits().rate;
                 let ledger = &mut state.ledger;
+                let quick = ledger.pace.begin(self.host, ids.len(), rate);
+                ledger.rule(quick.is_none(), || format!("calls begin quicker than {rate:?}: {quick:?}"));
                 ledger.call(ids, self.worker, self.generation.number);
                 let first = ids[0].1;
                 ledger.rule(usable, || format!("an instance is called again after a fault, with #{first}"));
@@ -267,23 +269,30 @@ impl ModelInstance {
             Some(CallEnd::Hang) => Err(Fault::Time(TIME_LIMIT)),
             Some(CallEnd::Trap) => Err(Fault::Trap("unreachable".into())),
             Some(_) => Err(Fault::Answers { answers: ids.len() - 1, deliveries: ids.len() }),
-            None => Ok(ends.into_iter().map(answer).collect()),
+            None => {
+                let silent = ids.iter().zip(&ends).filter(|(_, end)| **end == CallEnd::Ok(0));
+                let stands_for: Vec<u64> = silent.map(|(id, _)| id.1).collect();
+                Ok(ends.into_iter().map(|end| answer(end, &stands_for)).collect())
+            }
         };
         self.usable = outcome.is_ok();
         outcome
     }
 }
 
-fn answer(end: CallEnd) -> Answer {
+/// An answer. Its publications stand for these messages of the call too, which have none of their own.
+fn answer(end: CallEnd, stands_for: &[u64]) -> Answer {
     match end {
-        CallEnd::Ok(publications) => Ok(response("out", publications)),
+        CallEnd::Ok(publications) => Ok(response("out", publications, stands_for)),
         CallEnd::Retry(delay) => Err(Failure::Retry(delay.map(Duration::from_millis))),
-        CallEnd::Nonsense => Ok(response("not literal.*", 1)),
+        CallEnd::Nonsense => Ok(response("not literal.*", 1, stands_for)),
         CallEnd::Reject | CallEnd::Trap | CallEnd::Hang | CallEnd::Short => Err(Failure::Reject("no good".into())),
     }
 }
 
-fn response(subject: &str, publications: usize) -> Response {
-    let publication = Publication { subject: subject.into(), ..Publication::default() };
+fn response(subject: &str, publications: usize, stands_for: &[u64]) -> Response {
+    let sequences: Vec<String> = stands_for.iter().map(u64::to_string).collect();
+    let payload = sequences.join(" ").into_bytes();
+    let publication = Publication { subject: subject.into(), payload, ..Publication::default() };
     Response { reply: Some(vec![]), publications: vec![publication; publications] }
 }

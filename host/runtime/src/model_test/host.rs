@@ -12,7 +12,7 @@ use super::server::ModelServer;
 use crate::contract::Author;
 use crate::contract::{Cause, Death, Delivery, Publication};
 use crate::ports::{Confirmed, Kept};
-use crate::ports::{EffectError, Held, Pull, Pulled};
+use crate::ports::{EffectError, Held, PublicationIds, Pull, Pulled};
 
 /// How long a client waits for a stream's word.
 const ANSWER: Duration = Duration::from_secs(5);
@@ -85,12 +85,22 @@ impl Held for HeldDelivery {
     async fn publish(
         &self,
         publications: Vec<Publication>,
+        ids: PublicationIds,
     ) -> Result<impl Future<Output = Result<(), EffectError>> + Send + use<>, EffectError> {
         let (server, id) = (self.server.clone(), self.id());
-        let words: Vec<_> = (0..publications.len())
-            .map(|index| {
-                let (answer, stored) = oneshot::channel();
-                server.of(id.0, |state| state.say(id.0, ClientMessage::Publication(id.1, index, answer)));
+        server.of(id.0, |state| state.ledger.publishes(id, ids));
+        let words: Vec<_> = publications
+            .into_iter()
+            .enumerate()
+            .map(|(index, publication)| {
+                let ((answer, stored), place) = (oneshot::channel(), (id.1, index));
+                let content = String::from_utf8(publication.payload).unwrap();
+                let id_of = match ids {
+                    PublicationIds::OfPlace => format!("{place:?}"),
+                    PublicationIds::OfContent => format!("{place:?} {content}"),
+                };
+                let said = ClientMessage::Publication { place, id: id_of, content, answer };
+                server.of(id.0, |state| state.say(id.0, said));
                 word(stored)
             })
             .collect();

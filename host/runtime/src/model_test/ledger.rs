@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::pace::Pace;
 use super::step::{CallEnd, MAX_ATTEMPTS, ModelSetup, TIME_LIMIT, retry};
 use crate::contract::{Cause, Death};
+use crate::ports::PublicationIds;
 
 /// A timer's step, and the ways of what is said.
 const TOLERANCE: Duration = Duration::from_millis(5);
@@ -62,7 +64,9 @@ pub(super) struct Ledger {
     begin: Instant,
     held: BTreeMap<Id, UnsettledDelivery>,
     /// When each publication, by message and index, was stored.
-    pub(super) publications: BTreeMap<(u64, usize), Vec<Instant>>,
+    publications: BTreeMap<(u64, usize), Vec<Instant>>,
+    /// Messages that publications of others, which were stored, stand for.
+    stood_for: BTreeSet<u64>,
     /// How often a dead letter of each message was stored.
     pub(super) dead_letters: BTreeMap<u64, usize>,
     /// Dead letters confirmed to a host.
@@ -76,6 +80,8 @@ pub(super) struct Ledger {
     pub(super) done: BTreeSet<u64>,
     /// The highest attempt of messages that a host has tried again by itself.
     pub(super) tries: BTreeMap<u64, u32>,
+    /// When calls began.
+    pub(super) pace: Pace,
     /// The key of each message, in the order of the stream.
     pub(super) keys: Vec<u8>,
     /// The first rule that was broken.
@@ -89,6 +95,7 @@ impl Ledger {
             begin: Instant::now(),
             held: BTreeMap::new(),
             publications: BTreeMap::new(),
+            stood_for: BTreeSet::new(),
             dead_letters: BTreeMap::new(),
             causes: BTreeMap::new(),
             past: BTreeMap::new(),
@@ -96,6 +103,7 @@ impl Ledger {
             notes: Vec::new(),
             done: BTreeSet::new(),
             tries: BTreeMap::new(),
+            pace: Pace::default(),
             keys: Vec::new(),
             broken: None,
         }
@@ -301,6 +309,20 @@ impl Ledger {
         self.get_called(id).and_then(|(_, end)| end)
     }
 
+    /// Publications of its response are about to be sent, with such message ids.
+    pub(super) fn publishes(&mut self, id: Id, ids: PublicationIds) {
+        let Some((generation, _)) = self.get_called(id) else { return };
+        let batches = self.setup.handles_batches(generation);
+        let wanted = if batches { PublicationIds::OfContent } else { PublicationIds::OfPlace };
+        self.rule(ids == wanted, || format!("publications of #{} have ids {ids:?} and not {wanted:?}", id.1));
+    }
+
+    /// A publication is stored that was not before, and stands for the messages in its content.
+    pub(super) fn stored(&mut self, place: (u64, usize), content: &str) {
+        self.publications.entry(place).or_default().push(Instant::now());
+        self.stood_for.extend(content.split_whitespace().map(|sequence| sequence.parse::<u64>().unwrap()));
+    }
+
     pub(super) fn effect_failed(&mut self, id: Id) {
         self.note(format!("#{} attempt {}: an effect is not confirmed", id.1, id.2));
         self.get(id).failed = true;
@@ -316,10 +338,12 @@ impl Ledger {
         self.rule(stored, || format!("{before} of #{} before its publications were stored", id.1));
         let (Some(batch), 0) = (self.get(id).batch, publications) else { return };
         let of_batch = self.batches[batch].publications.iter();
+        let told = of_batch.clone().all(|(_, count)| *count == 0) || self.stood_for.contains(&id.1);
         let missing = of_batch
             .flat_map(|(sequence, count)| (0..*count).map(|index| (*sequence, index)))
             .find(|publication| !self.publications.contains_key(publication));
         self.rule(missing.is_none(), || format!("{before} of #{} before {missing:?} of its batch was stored", id.1));
+        self.rule(told, || format!("{before} of #{}, and nothing that is stored stands for it", id.1));
     }
 
     pub(super) fn replied(&mut self, id: Id) {
@@ -459,7 +483,8 @@ impl Ledger {
         self.rule(stored, || format!("#{sequence} is acked and its publications are not stored"));
         let twice = (0..publications).find(|index| {
             let all = self.publications.get(&(sequence, *index)).map_or(&[][..], Vec::as_slice);
-            all.windows(2).any(|pair| pair[1] - pair[0] < TIME_LIMIT)
+            // In another batch it is another publication.
+            self.setup.batches.is_none() && all.windows(2).any(|pair| pair[1] - pair[0] < TIME_LIMIT)
         });
         self.rule(twice.is_none(), || format!("publication {twice:?} of #{sequence} is stored twice"));
     }

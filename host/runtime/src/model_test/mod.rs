@@ -17,6 +17,7 @@
 mod guest;
 mod host;
 mod ledger;
+mod pace;
 mod said;
 mod server;
 mod step;
@@ -28,7 +29,7 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
 use crate::config::Isolation;
-use step::{CallEnd, GenerationStart, ModelSetup, ModelStep, Script};
+use step::{CallEnd, GenerationStart, ModelSetup, ModelStep, Script, Store};
 
 /// Trials in `make test`: a few seconds.
 const CASES: u32 = 4_000;
@@ -126,6 +127,38 @@ fn two_attempts_in_handlers_at_once_make_one_dead_letter() {
         ModelStep::Publish(2, script(CallEnd::Ok(0), 0)),
         ModelStep::Pass(2_835),
         ModelStep::Pass(2_680),
+    ];
+    run(setup, steps).unwrap();
+}
+
+#[test]
+fn what_is_in_a_publication_with_others_when_it_comes_again_is_stored_too() {
+    let (isolation, ack_wait) = (Isolation::Worker, Duration::from_secs(30));
+    let (batch, batches, max_ack_pending, grace) = (3, Some((3, 1_000)), 100, Duration::ZERO);
+    let setup = ModelSetup {
+        isolation,
+        batch,
+        batches,
+        concurrency: None,
+        ack_wait,
+        max_ack_pending,
+        grace,
+        limits: None,
+        order: None,
+        per_key: None,
+    };
+    let script = |publications| Script { end: CallEnd::Ok(publications), well_from: 4, takes_ms: 0, key: 0 };
+    let steps = vec![
+        // The publication with the first two is stored, and nobody hears of that.
+        ModelStep::Publications(Store::Mute),
+        ModelStep::Publish(1, script(1)),
+        ModelStep::Publish(1, script(0)),
+        ModelStep::Pass(1_100),
+        ModelStep::Publications(Store::Works),
+        // Both have come again, and wait for a third.
+        ModelStep::Pass(6_200),
+        ModelStep::Publish(1, script(0)),
+        ModelStep::Pass(3_000),
     ];
     run(setup, steps).unwrap();
 }

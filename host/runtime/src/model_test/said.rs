@@ -14,8 +14,16 @@ pub(super) enum ClientMessage {
     Nak(u64, Duration),
     Term(u64),
     InProgress(u64),
-    /// A publication of a message, by its index, and who waits for the server's word.
-    Publication(u64, usize, oneshot::Sender<bool>),
+    Publication {
+        /// Its message, and its index in the response.
+        place: (u64, usize),
+        /// Its message id.
+        id: String,
+        /// What is in it: messages that it stands for too.
+        content: String,
+        /// Who waits for the server's word.
+        answer: oneshot::Sender<bool>,
+    },
     DeadLetter(u64, oneshot::Sender<bool>),
 }
 

@@ -263,10 +263,9 @@ impl ServerState {
                     *until = now + ack_wait;
                 }
             }
-            ClientMessage::Publication(sequence, index, answer) => {
-                let id = format!("{sequence}:{index}");
+            ClientMessage::Publication { place, id, content, answer } => {
                 if self.keep(host, self.publications, id, answer) {
-                    self.ledger.publications.entry((sequence, index)).or_default().push(now);
+                    self.ledger.stored(place, &content);
                 }
             }
             ClientMessage::DeadLetter(sequence, answer) => {

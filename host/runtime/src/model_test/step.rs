@@ -52,6 +52,11 @@ impl ModelSetup {
         StartLimits { rate, max_in_flight: most, breaker }
     }
 
+    /// Whether a generation handles batches: every third does not, where the others do.
+    pub(super) fn handles_batches(&self, generation: u64) -> bool {
+        self.batches.is_some() && !generation.is_multiple_of(3)
+    }
+
     pub(super) fn concurrency(&self) -> usize {
         self.concurrency.filter(|_| self.isolation == Isolation::Worker).unwrap_or(1)
     }

@@ -1,5 +1,7 @@
 //! What a fleet needs of JetStream: one key-value bucket.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
 
@@ -21,8 +23,8 @@ pub(crate) type KeyChanges = BoxStream<'static, Result<KeyChange, KvError>>;
 
 /// The bucket of a fleet. Errors say what mends them. Dropping a future gives up the wait and not what was sent.
 pub(crate) trait FleetBucket: Send + Sync {
-    /// Finds the bucket, or makes it if this host may.
-    fn find(&self) -> KvFuture<'_, ()>;
+    /// Finds the bucket, or makes it if this host may. Gives after how long it forgets a key, if it does.
+    fn find(&self) -> KvFuture<'_, Option<Duration>>;
 
     /// Reads a key. Whoever has written it sees that, or something newer.
     fn get<'a>(&'a self, key: &'a str) -> KvFuture<'a, KvEntry>;

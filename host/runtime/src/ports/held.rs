@@ -27,6 +27,18 @@ pub enum EffectError {
 /// Whether an effect is confirmed.
 pub(crate) type Effect = Result<(), EffectError>;
 
+/// What the message ids of a response's publications are made of. A stream stores what has the same id once within its
+/// duplicate window.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum PublicationIds {
+    /// The message, its consumer, and the place in the response: those of a handler of one message.
+    #[default]
+    OfPlace,
+    /// The same and the content: those of a handler of batches. What it publishes may stand for several messages, and
+    /// for others when the message comes again in another batch.
+    OfContent,
+}
+
 /// A delivery that was fetched and is not settled yet.
 ///
 /// `ack`, `nak` and `term` settle a delivery and consume it, so nothing is settled twice. A delivery that is dropped
@@ -52,7 +64,7 @@ pub trait Held: Send + Sync + 'static {
         let _ = (failure, author);
     }
 
-    /// Sends publications in order and returns what waits until all are stored.
+    /// Sends publications in order, with such message ids, and returns what waits until all are stored.
     ///
     /// # Errors
     /// If a publication cannot be sent, or an earlier one is known not to be stored. The publications before it were
@@ -60,6 +72,7 @@ pub trait Held: Send + Sync + 'static {
     fn publish(
         &self,
         publications: Vec<Publication>,
+        ids: PublicationIds,
     ) -> impl Future<Output = Result<impl Future<Output = Effect> + Send + use<Self>, EffectError>> + Send;
 
     /// Sends the reply, if a requester waits.
@@ -111,16 +124,17 @@ impl Published {
         if response.publications.is_empty() { Ok(Self { reply: response.reply }) } else { Err(response) }
     }
 
-    /// Sends the publications of a response, and returns what waits until all are stored.
+    /// Sends the publications of a response, with such message ids, and returns what waits until all are stored.
     ///
     /// # Errors
     /// If one cannot be sent, or one that was sent is known not to be stored.
     pub(crate) async fn send<D: Held>(
         held: &D,
         response: Response,
+        ids: PublicationIds,
     ) -> Result<impl Future<Output = Result<Self, EffectError>> + Send + use<D>, EffectError> {
         let Response { reply, publications } = response;
-        let stored = held.publish(publications).await?;
+        let stored = held.publish(publications, ids).await?;
         Ok(async move {
             stored.await?;
             Ok(Self { reply })

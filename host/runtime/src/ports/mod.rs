@@ -17,7 +17,7 @@ use crate::permissions::Verb;
 
 pub use concurrent::{ConcurrentCall, ConcurrentCalls};
 pub(crate) use fleet::{FleetBucket, KeyChange, KeyChanges};
-pub use held::{Confirmed, EffectError, Held, Kept, Published};
+pub use held::{Confirmed, EffectError, Held, Kept, PublicationIds, Published};
 pub(crate) use key_value::{KeyValue, KvEntry, KvError, KvFuture, KvPage};
 pub(crate) use plugin_objects::{ObjectContent, ObjectEvent, ObjectEvents, ObjectFuture, PluginObject, PluginObjects};
 pub(crate) use request::{GuestRequest, RequestAnswer, RequestFailed, RequestFuture, Requester};
@@ -122,6 +122,11 @@ pub trait Handler: Send + 'static {
     /// Whether it handles several deliveries in one call. Cheap.
     fn handles_batches(&self) -> bool {
         false
+    }
+
+    /// What the message ids of its publications are made of. Cheap.
+    fn publication_ids(&self) -> PublicationIds {
+        if self.handles_batches() { PublicationIds::OfContent } else { PublicationIds::OfPlace }
     }
 
     /// Handles several deliveries in one call: as many answers, in the same order.

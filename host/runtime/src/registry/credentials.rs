@@ -2,9 +2,8 @@
 
 use std::io;
 
-use tokio::io::AsyncReadExt as _;
-
 use super::docker_config;
+use crate::bounded_file::{self, NotRead};
 use crate::config::OciConfig;
 use crate::secret;
 
@@ -26,19 +25,10 @@ pub(super) async fn find(config: &OciConfig, registry: &str) -> Result<Option<St
     }
     let Some((path, is_named)) = &config.docker_config else { return Ok(None) };
     let shown = path.display();
-    let read = async {
-        let mut bytes = Vec::new();
-        // Reading a pipe would wait without end.
-        if !tokio::fs::metadata(path).await?.is_file() {
-            return Err(io::Error::other("it is not a file"));
-        }
-        tokio::fs::File::open(path).await?.take(LARGEST).read_to_end(&mut bytes).await?;
-        Ok(bytes)
-    };
-    match read.await {
+    match bounded_file::read_async(path, LARGEST).await {
         Ok(file) => docker_config::credentials(&file, registry).map_err(|why| format!("{shown}: {why}")),
         // Nobody has said that there is one: a registry that wants credentials says so.
-        Err(error) if !is_named && NOT_THERE.contains(&error.kind()) => Ok(None),
+        Err(NotRead::Io(error)) if !is_named && NOT_THERE.contains(&error.kind()) => Ok(None),
         Err(error) => {
             Err(format!("{shown}: {error}; let plugins.oci.docker-config name a file that this user can read"))
         }

@@ -9,18 +9,16 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue, LOCATION, USER_AGENT, WWW_AUTHENTICATE};
 use hyper::{Method, Request, Response, StatusCode, Uri};
-use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
 use super::challenge::{Challenge, token};
 use super::credentials;
 use crate::config::{OciConfig, OciReference};
-use crate::http_client::connector;
+use crate::http_client::{Connector, connector};
 
-pub(super) type HttpClient = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
+pub(super) type HttpClient = Client<Connector, Full<Bytes>>;
 
 /// How long a connection may take to be there.
 const CONNECT: Duration = Duration::from_secs(10);

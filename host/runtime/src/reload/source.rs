@@ -173,7 +173,9 @@ impl ConfigSource {
         if let Some(files) = &self.0.files {
             *self.0.last.lock() = Snapshot::take(files);
         }
-        let new = read().map_err(|ConfigErrors(errors)| errors.iter().map(ToString::to_string).collect::<Vec<_>>())?;
+        let are_files = self.0.files.as_ref().map_or(Ok(()), ConfigFiles::are_files);
+        let new = are_files.and_then(|()| read());
+        let new = new.map_err(|ConfigErrors(errors)| errors.iter().map(ToString::to_string).collect::<Vec<_>>())?;
         Ok(plan(&self.0.running.lock(), &new))
     }
 

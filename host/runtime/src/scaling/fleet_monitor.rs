@@ -9,6 +9,7 @@ use crate::clock::{Since, time_of_day};
 use crate::conditions::Part;
 use crate::config::RolloutConfig;
 use crate::contract::{Decision, Observation};
+use crate::delivery::consumer_settings::ConsumerFlow;
 use crate::duration::{millis, unix_millis};
 use crate::fleet::entries::{Fold, Watched};
 use crate::fleet::member::{Commit, Member};
@@ -26,7 +27,7 @@ use crate::scaling::shadow::Tick;
 use crate::scaling::{carried_out, clamp};
 
 /// How often a host that follows looks at its consumer, for what somebody may have edited: more seldom the more hosts
-/// there are, for each look is two requests, and the leader looks each interval.
+/// there are, for each look is two requests, and the leader looks each interval. What is wrong with it is told by each.
 const LOOK: Duration = Duration::from_secs(30);
 const LOOK_A_HOST: Duration = Duration::from_secs(6);
 const LOOK_AT_LEAST: Duration = Duration::from_secs(300);
@@ -120,9 +121,10 @@ impl<P: Policies, S: Source> FleetMonitor<P, S> {
     /// There is another generation of the policy. A host that follows only notes that it could lead.
     async fn newer(&mut self) {
         self.ready = true;
-        if let Some(lead) = &mut self.lead {
+        if let Some(lead) = &mut self.lead
+            && self.monitor.adopt().await
+        {
             lead.undecided = FailureRow::new(Part::Policy);
-            self.monitor.adopt().await;
         }
     }
 
@@ -132,12 +134,12 @@ impl<P: Policies, S: Source> FleetMonitor<P, S> {
         let elsewhere = self.member.was_woken();
         let leads = self.member.turn(self.ready).await;
         if self.member.lease().is_none() && self.lead.take().is_some() {
-            self.monitor.policy.step_down();
+            self.monitor.step_down();
         }
         if leads {
             self.begin().await;
             self.decide(woken || elsewhere).await;
-        } else if self.lead.is_none() && self.looked.elapsed() >= look_every(self.member.hosts()) {
+        } else if self.lead.is_none() {
             self.look().await;
         }
         self.follow(woken);
@@ -151,12 +153,17 @@ impl<P: Policies, S: Source> FleetMonitor<P, S> {
         }
     }
 
-    /// Edited settings of the consumer take effect with a sample.
+    /// Looks at the consumer now and then, for edited settings take effect with a sample, and tells what is wrong with
+    /// it.
     async fn look(&mut self) {
-        self.looked = Instant::now();
-        if let Err(error) = self.monitor.source.sample(0).await {
-            tracing::debug!(workload = %self.monitor.workload, "the consumer was not looked at: {error:#}");
+        let was_well = self.monitor.consumer.flow() == ConsumerFlow::Free;
+        if self.looked.elapsed() >= look_every(self.member.hosts(), was_well) {
+            self.looked = Instant::now();
+            if let Err(error) = self.monitor.source.sample(0).await {
+                tracing::debug!(workload = %self.monitor.workload, "the consumer was not looked at: {error:#}");
+            }
         }
+        self.monitor.tell_flow();
     }
 
     /// Runs as many workers as are this host's share. The last one stays while deliveries wait here.
@@ -190,6 +197,7 @@ impl<P: Policies, S: Source> FleetMonitor<P, S> {
         {
             self.record(unknown.call, unknown.made, unknown.planned);
         }
+        self.monitor.step_down();
         if let Some(adopted) = self.monitor.policy.take_over(lease.fold.as_ref()).await {
             self.monitor.adopted(adopted);
         }
@@ -343,9 +351,10 @@ impl<P: Policies, S: Source> FleetMonitor<P, S> {
     }
 }
 
-/// How often one of so many hosts looks at its consumer.
-fn look_every(hosts: u32) -> Duration {
-    LOOK_A_HOST.saturating_mul(hosts).clamp(LOOK, LOOK_AT_LEAST)
+/// How often one of so many hosts looks at its consumer. One with which something was wrong is looked at often, so that
+/// it is not told long after it was mended.
+fn look_every(hosts: u32, was_well: bool) -> Duration {
+    if was_well { LOOK_A_HOST.saturating_mul(hosts).clamp(LOOK, LOOK_AT_LEAST) } else { LOOK }
 }
 
 impl Lead {
@@ -367,12 +376,4 @@ impl Lead {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_more_hosts_there_are_the_more_seldom_each_looks_at_its_consumer() {
-        let seconds = [0, 1, 5, 20, 50, 1_000, u32::MAX].map(|hosts| look_every(hosts).as_secs());
-        assert_eq!(seconds, [30, 30, 30, 120, 300, 300, 300]);
-    }
-}
+mod tests;

@@ -3,10 +3,14 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use crate::contract::Author;
+use crate::delivery::start_limits::StartGate;
 
 /// What a workload leaves when it is stopped, for when it is started again.
 #[derive(Debug, Default)]
-pub(crate) struct Handover(Mutex<Option<LastDecided>>);
+pub(crate) struct Handover {
+    last: Mutex<Option<LastDecided>>,
+    starts: Mutex<Option<Arc<StartGate>>>,
+}
 
 /// Where the scaling of a workload has got to.
 #[derive(Debug, Clone)]
@@ -30,12 +34,20 @@ pub(crate) struct LeftFold {
 
 impl Handover {
     pub(crate) fn leave(&self, last: LastDecided) {
-        *self.0.lock() = Some(last);
+        *self.last.lock() = Some(last);
     }
 
     /// What was left, which is gone then: a run that fails must not be gone on from twice.
     pub(crate) fn take(&self) -> Option<LastDecided> {
-        self.0.lock().take()
+        self.last.lock().take()
+    }
+
+    /// From now on deliveries begin by these. What an earlier run has let begin counts for the rate.
+    pub(crate) fn starts_by(&self, starts: Option<&Arc<StartGate>>) {
+        let before = std::mem::replace(&mut *self.starts.lock(), starts.cloned());
+        if let (Some(starts), Some(before)) = (starts, before) {
+            starts.goes_on_from(&before);
+        }
     }
 }
 

@@ -150,6 +150,12 @@ impl History {
         scaling.problem = Some(problem.to_owned());
     }
 
+    /// This host asks the policy no more: another one leads, and what is wrong with the policy is seen there.
+    pub(crate) fn steps_down(&self) {
+        let mut scaling = self.scaling.lock();
+        (scaling.problem, scaling.refused) = (None, None);
+    }
+
     /// Counts what the shadow did.
     pub(crate) fn shadow(&self, count: impl FnOnce(&mut Shadowed)) {
         count(&mut self.shadow.lock());

@@ -132,8 +132,9 @@ impl<P: Policies, S: Source> Monitor<P, S> {
                     self.tick(true, &mut state).await;
                 }
                 () = self.policy.newer() => {
-                    self.adopt().await;
-                    state.undecided = FailureRow::new(Part::Policy);
+                    if self.adopt().await {
+                        state.undecided = FailureRow::new(Part::Policy);
+                    }
                 }
             }
         }
@@ -178,11 +179,7 @@ impl<P: Policies, S: Source> Monitor<P, S> {
         (clock, observer): (&mut Clock, &mut ObservationBuilder),
         elapsed: Duration,
     ) -> Result<Observation, Idle> {
-        let flow = self.consumer.flow();
-        match flow.problem() {
-            Some(problem) => self.conditions.raise(Part::Consumer, problem),
-            None => self.conditions.clear(Part::Consumer),
-        }
+        let flow = self.tell_flow();
         let scale = self.consumer.employable(&self.scale);
         if matches!(flow, ConsumerFlow::Held(_) | ConsumerFlow::Refused(_)) || self.consumer.is_standby() {
             // More workers would have nothing to do. The workers that run finish what was delivered.
@@ -195,6 +192,16 @@ impl<P: Policies, S: Source> Monitor<P, S> {
         let seen = Observation { limited, keys_waiting: (self.keys)(pending), ..seen };
         self.history.saw(seen);
         Ok(seen)
+    }
+
+    /// Tells what is wrong with the consumer, as it was seen last.
+    pub(super) fn tell_flow(&self) -> ConsumerFlow {
+        let flow = self.consumer.flow();
+        match flow.problem() {
+            Some(problem) => self.conditions.raise(Part::Consumer, problem),
+            None => self.conditions.clear(Part::Consumer),
+        }
+        flow
     }
 
     /// Carries a decision out.
@@ -227,15 +234,16 @@ impl<P: Policies, S: Source> Monitor<P, S> {
         carried_out(set.count, (0, max), self.desired.get(), needed)
     }
 
-    /// Moves to the newest generation of the policy if it accepts the settings. Otherwise the one before stays.
-    pub(super) async fn adopt(&mut self) {
-        if let Some(adopted) = self.policy.adopt().await {
-            self.adopted(adopted);
-        }
+    /// Moves to the newest generation of the policy if it accepts the settings. Otherwise the one before stays. Returns
+    /// whether it has moved.
+    pub(super) async fn adopt(&mut self) -> bool {
+        let adopted = self.policy.adopt().await;
+        adopted.is_some_and(|adopted| self.adopted(adopted))
     }
 
-    /// Tells that a generation is in use, or why it is not.
-    pub(super) fn adopted(&self, (author, outcome): (Author, Result<(), String>)) {
+    /// Tells that a generation is in use, or why it is not. Returns whether it is.
+    pub(super) fn adopted(&self, (author, outcome): (Author, Result<(), String>)) -> bool {
+        let is_used = outcome.is_ok();
         match outcome {
             Ok(()) => {
                 let Author { plugin, generation } = author.clone();
@@ -260,6 +268,16 @@ impl<P: Policies, S: Source> Monitor<P, S> {
                 }
             }
         }
+        is_used
+    }
+
+    /// Another host asks the policy from now on, or this one begins anew: what was wrong with it, and with the signals,
+    /// is the next leader's to say.
+    pub(super) fn step_down(&mut self) {
+        self.policy.step_down();
+        self.history.steps_down();
+        self.conditions.forget(Part::Policy);
+        self.conditions.forget(Part::Signals);
     }
 
     /// Sets how many workers are wanted, and returns how many were.

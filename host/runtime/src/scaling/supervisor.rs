@@ -99,6 +99,8 @@ pub(crate) struct Supervisor<D, H> {
     stuck: Option<Stuck>,
     /// Whether the condition is raised that there is no room for all workers.
     lacks_room: bool,
+    /// Whether the condition is raised that a worker ended by itself and is replaced.
+    replaces: bool,
     /// Whether an instance was made ahead since the last worker ended.
     prepared: bool,
 }
@@ -128,6 +130,7 @@ impl<D: Held, H: Handlers> Supervisor<D, H> {
             started: Arc::default(),
             stuck: None,
             lacks_room: false,
+            replaces: false,
             prepared: false,
         }
     }
@@ -142,6 +145,7 @@ impl<D: Held, H: Handlers> Supervisor<D, H> {
             let fitting = self.fitting(wanted);
             let room_changes = self.handlers.room_changed(fitting < wanted);
             self.become_as_many(fitting, woken).await;
+            self.needs_no_other(fitting);
             let at_zero = wanted == 0 && self.alive.is_empty();
             self.prepare(at_zero);
             tokio::select! {
@@ -396,6 +400,7 @@ impl<D: Held, H: Handlers> Supervisor<D, H> {
                 format!("a worker ended by itself and is replaced: {problem}; the others go on")
             };
             self.shared.conditions.raise(Part::Workers, &problem);
+            self.replaces = true;
             return;
         }
         self.stuck.get_or_insert(Stuck { since: Instant::now(), suspended: false });
@@ -407,6 +412,19 @@ impl<D: Held, H: Handlers> Supervisor<D, H> {
         self.shared.conditions.raise(Part::Workers, &problem);
     }
 
+    /// A worker that ended by itself needs no other where fewer are wanted by now.
+    fn needs_no_other(&mut self, wanted: u32) {
+        let enough = usize::try_from(wanted).is_ok_and(|wanted| self.working >= wanted);
+        if self.replaces && enough && self.not_before.is_none() && self.stuck.is_none() && !self.lacks_room {
+            let starts = self.alive.values().any(|worker| !worker.started.load(Relaxed));
+            // One that starts says how it went.
+            if !starts {
+                self.replaces = false;
+                self.shared.conditions.clear(Part::Workers);
+            }
+        }
+    }
+
     fn any_started(&self) -> bool {
         self.alive.values().any(|worker| worker.started.load(Relaxed))
     }
@@ -416,6 +434,7 @@ impl<D: Held, H: Handlers> Supervisor<D, H> {
         if self.any_started() {
             // That there is no room for all stays true however many have started.
             if !self.lacks_room {
+                self.replaces = false;
                 self.shared.conditions.clear(Part::Workers);
             }
             if self.stuck.take().is_some() {

@@ -7,14 +7,12 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::{Request, Response};
-use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use opentelemetry_http::{HttpClient, HttpError};
 use tokio::time::timeout;
 
-use crate::http_client::connector;
+use crate::http_client::{Connector, connector};
 
 /// How long a connection may take to be there, and an answer to come.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -24,7 +22,7 @@ const MOST: usize = 64 << 10;
 
 /// Sends requests to a collector.
 #[derive(Debug, Clone)]
-pub(super) struct CollectorClient(Client<HttpsConnector<HttpConnector>, Full<Bytes>>);
+pub(super) struct CollectorClient(Client<Connector, Full<Bytes>>);
 
 impl CollectorClient {
     /// Makes a client that trusts the system's authorities and those of the file. Reads files, so it blocks.

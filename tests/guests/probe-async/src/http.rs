@@ -1,7 +1,7 @@
 //! A request by `wasi:http@0.3`, and its whole answer.
 
 use crate::bindings::wasi::http::client::send;
-use crate::bindings::wasi::http::types::{ErrorCode, Fields, Request, Response, Scheme};
+use crate::bindings::wasi::http::types::{ErrorCode, Fields, Method, Request, Response, Scheme};
 use crate::bindings::wit_future;
 
 /// The status and the body, or the error.
@@ -10,6 +10,15 @@ pub(crate) async fn get(url: &str) -> String {
         Ok((status, body)) => format!("{status} {}", String::from_utf8_lossy(&body)),
         Err(error) => format!("{error:?}"),
     }
+}
+
+/// Whether a request takes a method and an authority of this length.
+pub(crate) fn takes(bytes: usize) -> String {
+    let (no_trailers, trailers) = wit_future::new(|| Ok(None));
+    drop(no_trailers);
+    let (request, _sent) = Request::new(Fields::new(), None, trailers, None);
+    let text = "a".repeat(bytes);
+    format!("{:?} {:?}", request.set_authority(Some(&text)), request.set_method(&Method::Other(text)))
 }
 
 async fn fetch(url: &str) -> Result<(u16, Vec<u8>), ErrorCode> {

@@ -83,6 +83,7 @@ async fn answer(delivery: &Delivery) -> Result<Response, Failure> {
 async fn own(line: &str, response: &mut Response) -> bool {
     match line.split_once(' ').unwrap_or((line, "")) {
         ("get", url) => response.reply = Some(http::get(url).await.into_bytes()),
+        ("takes", bytes) => response.reply = Some(http::takes(bytes.parse().unwrap_or_default()).into_bytes()),
         ("write", text) => {
             let (mut writer, reader) = wit_stream::new();
             let written = stdout::write_via_stream(reader);

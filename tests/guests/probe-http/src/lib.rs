@@ -7,13 +7,17 @@ use std::cell::RefCell;
 
 use http::{fetch, send, wait};
 use tidegate_guest::handler::{Delivery, Failure, Response};
-use wasip2::http::types::{ErrorCode, Fields, FutureIncomingResponse, IncomingResponse, Method};
+use wasip2::http::outgoing_handler;
+use wasip2::http::types::{
+    ErrorCode, Fields, FutureIncomingResponse, IncomingResponse, Method, OutgoingBody, OutgoingRequest, Scheme,
+};
 
 type Kept = (Option<FutureIncomingResponse>, Option<IncomingResponse>);
 
 thread_local! {
     /// What it keeps beyond its calls.
     static KEPT: RefCell<Vec<Kept>> = const { RefCell::new(Vec::new()) };
+    static UNFINISHED: RefCell<Vec<OutgoingBody>> = const { RefCell::new(Vec::new()) };
 }
 
 tidegate_guest::handler!(handle);
@@ -24,6 +28,7 @@ fn handle(delivery: Delivery) -> Result<Response, Failure> {
     let said = match words.as_slice() {
         ["get", url] => said(fetch(&Method::Get, url, &[])),
         ["connect", url] => said(fetch(&Method::Connect, url, &[])),
+        ["head", url] => said(fetch(&Method::Head, url, &[])),
         ["post", bytes, url] => said(fetch(&Method::Post, url, &vec![b'x'; number(bytes)?])),
         // One after the other.
         ["many", count, url] => {
@@ -57,10 +62,38 @@ fn handle(delivery: Delivery) -> Result<Response, Failure> {
             }
             Err(error) => format!("{error:?}"),
         },
+        // Its request never ends, and is kept.
+        ["unfinished", authority] => match unfinished(authority) {
+            Ok((status, body)) => {
+                UNFINISHED.with_borrow_mut(|kept| kept.push(body));
+                status.to_string()
+            }
+            Err(error) => format!("{error:?}"),
+        },
+        ["method", bytes] => {
+            let method = Method::Other("X".repeat(number(bytes)?));
+            format!("{:?}", OutgoingRequest::new(Fields::new()).set_method(&method))
+        }
+        ["authority", bytes] => {
+            let authority = "a".repeat(number(bytes)?);
+            format!("{:?}", OutgoingRequest::new(Fields::new()).set_authority(Some(&authority)))
+        }
         ["header", name] => format!("{:?}", Fields::new().append(name, b"x")),
         _ => return Err(Failure::Reject(format!("what is {words:?}?"))),
     };
     Ok(Response::reply(said))
+}
+
+fn unfinished(authority: &str) -> Result<(u16, OutgoingBody), ErrorCode> {
+    let invalid = |()| ErrorCode::HttpRequestUriInvalid;
+    let request = OutgoingRequest::new(Fields::new());
+    request.set_method(&Method::Post).map_err(invalid)?;
+    request.set_scheme(Some(&Scheme::Http)).map_err(invalid)?;
+    request.set_authority(Some(authority)).map_err(invalid)?;
+    request.set_path_with_query(Some("/v1/price")).map_err(invalid)?;
+    let body = request.body().map_err(invalid)?;
+    let response = wait(&outgoing_handler::handle(request, None)?)?;
+    Ok((response.status(), body))
 }
 
 fn said(answer: Result<http::Answer, ErrorCode>) -> String {

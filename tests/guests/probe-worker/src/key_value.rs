@@ -44,6 +44,7 @@ fn step(bucket: &Bucket, words: &[&str]) -> Result<String, Error> {
         ["increment", key, delta] => increment(bucket, key, delta.parse().unwrap_or(0))?.to_string(),
         ["list"] => list(bucket)?,
         ["list-from", cursor] => bucket.list_keys(Some(cursor))?.keys.join(" "),
+        ["cas-large", key, bytes] => swapped(Cas::new(bucket, key)?, &"x".repeat(bytes.parse().unwrap_or(0)))?,
         ["cas", key, meanwhile, value] => {
             let cas = Cas::new(bucket, key)?;
             if *meanwhile != "-" {

@@ -52,7 +52,8 @@ pub struct DevArgs {
     #[arg(long, value_name = "FILE")]
     pub component: Option<PathBuf>,
     /// A name of files or directories that are not source; may be given several times. Hidden ones, target,
-    /// node_modules, plugins, build, dist, bindings, __pycache__, lock files and *.wasm never are
+    /// node_modules, plugins, build, dist, bindings, __pycache__, lock files, *.wasm, *.log and the files that this
+    /// command prints into never are
     #[arg(long, value_name = "NAME")]
     pub ignore: Vec<String>,
     /// A message to send each time that new code is in use; a line of standard input takes its place

@@ -4,7 +4,11 @@
 //! has no bound for how many there are, and tells nothing on some file systems that are mounted.
 
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, bail};
@@ -29,17 +33,36 @@ const MADE: [&str; 9] = [
 /// Each file, with what changes when it is written.
 type Files = BTreeMap<PathBuf, (SystemTime, u64)>;
 
+/// What tells a file from all others: its device, and its number there.
+type FileId = (u64, u64);
+
+/// The files that this process's output goes into. They change as it says that something has.
+fn own_output() -> Vec<FileId> {
+    let (out, err) = (std::io::stdout(), std::io::stderr());
+    let duplicates = [out.as_fd().try_clone_to_owned(), err.as_fd().try_clone_to_owned()];
+    let metadata = duplicates.into_iter().filter_map(|output| File::from(output.ok()?).metadata().ok());
+    metadata.map(|of| (of.dev(), of.ino())).collect()
+}
+
+/// What is no source though it lies there.
+struct LeftOut {
+    /// Names.
+    ignore: Vec<String>,
+    own_output: Vec<FileId>,
+}
+
 /// The source of a project.
 pub(super) struct Sources {
     dir: PathBuf,
-    ignore: Vec<String>,
+    left_out: Arc<LeftOut>,
     /// As the last build found them, or found them at its beginning.
     seen: Files,
 }
 
 impl Sources {
     pub(super) fn new(dir: PathBuf, ignore: Vec<String>) -> Self {
-        Self { dir, ignore, seen: Files::new() }
+        let left_out = Arc::new(LeftOut { ignore, own_output: own_output() });
+        Self { dir, left_out, seen: Files::new() }
     }
 
     /// Changes count from now on.
@@ -69,8 +92,8 @@ impl Sources {
     }
 
     async fn look(&self) -> anyhow::Result<Files> {
-        let (dir, ignore) = (self.dir.clone(), self.ignore.clone());
-        tokio::task::spawn_blocking(move || look(&dir, &ignore)).await.context("cannot look at the source")?
+        let (dir, left_out) = (self.dir.clone(), self.left_out.clone());
+        tokio::task::spawn_blocking(move || look(&dir, &left_out)).await.context("cannot look at the source")?
     }
 }
 
@@ -81,11 +104,11 @@ fn difference(before: &Files, now: &Files) -> Option<PathBuf> {
 }
 
 fn is_source(name: &str, ignore: &[String]) -> bool {
-    let made = name.starts_with('.') || name.ends_with('~') || name.ends_with(".wasm") || MADE.contains(&name);
-    !made && !ignore.iter().any(|ignored| ignored == name)
+    let made = ["~", ".wasm", ".log"].iter().any(|end| name.ends_with(end));
+    !made && !name.starts_with('.') && !MADE.contains(&name) && !ignore.iter().any(|ignored| ignored == name)
 }
 
-fn look(dir: &Path, ignore: &[String]) -> anyhow::Result<Files> {
+fn look(dir: &Path, left_out: &LeftOut) -> anyhow::Result<Files> {
     let (mut files, mut left) = (Files::new(), vec![dir.to_owned()]);
     while let Some(within) = left.pop() {
         let entries = match std::fs::read_dir(&within) {
@@ -95,13 +118,15 @@ fn look(dir: &Path, ignore: &[String]) -> anyhow::Result<Files> {
             Err(error) => return Err(error).with_context(|| format!("cannot read {}", within.display())),
         };
         for entry in entries.filter_map(Result::ok) {
-            if !is_source(&entry.file_name().to_string_lossy(), ignore) {
+            if !is_source(&entry.file_name().to_string_lossy(), &left_out.ignore) {
                 continue;
             }
             // A link to a directory may lead round in a circle, and is not followed.
             if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
                 left.push(entry.path());
-            } else if let Ok(metadata) = std::fs::metadata(entry.path()) {
+            } else if let Ok(metadata) = std::fs::metadata(entry.path())
+                && !left_out.own_output.contains(&(metadata.dev(), metadata.ino()))
+            {
                 let written = metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH);
                 files.insert(entry.path(), (written, metadata.len()));
             }
@@ -126,35 +151,41 @@ mod tests {
             std::fs::create_dir_all(file.parent().unwrap()).unwrap();
             std::fs::write(file, text).unwrap();
         };
-        let ignore = ["generated".to_owned()];
-        let changed = |before: &Files| {
-            let now = look(dir.path(), &ignore).unwrap();
+        let mut left_out = LeftOut { ignore: vec!["generated".to_owned()], own_output: Vec::new() };
+        let changed = |before: &Files, left_out: &LeftOut| {
+            let now = look(dir.path(), left_out).unwrap();
             let changed = difference(before, &now);
             (changed.map(|path| path.strip_prefix(dir.path()).unwrap().to_str().unwrap().to_owned()), now)
         };
         write("src/lib.rs", "one");
-        let (first, seen) = changed(&Files::new());
+        let (first, seen) = changed(&Files::new(), &left_out);
         assert_eq!(first.as_deref(), Some("src/lib.rs"));
-        for made in ["target/x", "node_modules/a/b.js", ".git/index", "build.wasm", "Cargo.lock", "generated/x.rs"] {
+        for made in
+            ["target/x", "node_modules/a/b.js", ".git/index", "build.wasm", "Cargo.lock", "generated/x.rs", "dev.log"]
+        {
             write(made, "made");
         }
-        let (none, seen) = changed(&seen);
+        let (none, seen) = changed(&seen, &left_out);
         assert_eq!(none, None);
         write("src/lib.rs", "three");
-        let (written, seen) = changed(&seen);
+        let (written, seen) = changed(&seen, &left_out);
         assert_eq!(written.as_deref(), Some("src/lib.rs"));
         write("wit/new.wit", "");
-        let (new, seen) = changed(&seen);
+        let (new, seen) = changed(&seen, &left_out);
         assert_eq!(new.as_deref(), Some("wit/new.wit"));
         std::fs::remove_file(dir.path().join("src/lib.rs")).unwrap();
-        let (gone, _) = changed(&seen);
+        let (gone, seen) = changed(&seen, &left_out);
         assert_eq!(gone.as_deref(), Some("src/lib.rs"));
+        write("said.txt", "said");
+        let said = std::fs::metadata(dir.path().join("said.txt")).unwrap();
+        left_out.own_output.push((said.dev(), said.ino()));
+        assert_eq!(changed(&seen, &left_out).0, None);
     }
 
     #[test]
     fn links_that_lead_round_are_not_followed() {
         let dir = tempfile::tempdir().unwrap();
         std::os::unix::fs::symlink(dir.path(), dir.path().join("round")).unwrap();
-        assert!(look(dir.path(), &[]).unwrap().len() <= 1);
+        assert!(look(dir.path(), &LeftOut { ignore: Vec::new(), own_output: Vec::new() }).unwrap().len() <= 1);
     }
 }

@@ -71,7 +71,7 @@ pub struct SimulateArgs {
     #[arg(long, value_name = "FILE", conflicts_with = "trace")]
     pub journal: Vec<PathBuf>,
     /// The workload of the journal [default: the only one]
-    #[arg(long, value_name = "NAME", requires = "journal")]
+    #[arg(long, value_name = "NAME", requires = "journal", conflicts_with_all = ["trace", "generate"])]
     pub workload: Option<String>,
     /// Arrivals to make: constant:RATE, poisson:RATE, burst:LOW:HIGH:EVERY:LENGTH, diurnal:LOW:HIGH:PERIOD,
     /// ramp:FROM:TO
@@ -79,6 +79,7 @@ pub struct SimulateArgs {
     pub generate: Option<Generator>,
     /// For how long arrivals are made [default: 1h]
     #[arg(long, value_name = "TIME", requires = "generate", value_parser = positive)]
+    #[arg(conflicts_with_all = ["trace", "journal"])]
     pub duration: Option<Duration>,
     /// Multiply the number of messages of each row
     #[arg(long, value_name = "FACTOR", default_value_t = 1.0, value_parser = factor)]

@@ -47,6 +47,7 @@ impl Hosts {
             problems: self.0.iter().flat_map(|(id, host)| problems(id, host)).collect(),
             nats: told().next().map(|status| status.nats.clone()).unwrap_or_default(),
             workloads: self.0.iter().flat_map(|(id, host)| workloads(id, host)).collect(),
+            is_of_all: true,
             next: None,
         }
     }
@@ -88,6 +89,7 @@ mod tests {
         hosts.hear("b", Ok(status("orders", false)), Instant::now());
         let one = hosts.as_one();
         assert_eq!((one.host.as_str(), one.version.as_str(), one.ready), ("2 hosts: a, b", "1.0.0", false));
+        assert!(one.is_of_all);
         assert_eq!(one.problems, ["b: it is not"]);
         let on: Vec<_> = one.workloads.iter().map(|of| (of.on.as_deref().unwrap_or(""), of.name.as_str())).collect();
         assert_eq!(on, [("a", "orders"), ("b", "orders")]);

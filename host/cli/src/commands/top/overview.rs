@@ -25,7 +25,9 @@ pub(super) fn head(host: &Host, width: usize) -> Vec<Line> {
     let problems = status.problems.iter().take(PROBLEMS);
     lines.extend(problems.map(|problem| line(&format!("! {}", one_line(problem)), width, Look::Plain)));
     if let Some(more @ 1..) = status.problems.len().checked_sub(PROBLEMS) {
-        lines.push(line(&format!("! and {more} more: /readyz has all"), width, Look::Plain));
+        // No address has those of all hosts.
+        let all = if status.is_of_all { "" } else { ": /readyz has all" };
+        lines.push(line(&format!("! and {more} more{all}"), width, Look::Plain));
     }
     lines
 }
@@ -92,4 +94,20 @@ fn row(of: &Workload) -> [String; 8] {
         told(last),
     ]
     .map(|cell| plain(&one_line(&cell)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_many_problems_it_is_told_where_all_are_if_there_is_such_a_place() {
+        let last = |is_of_all| {
+            let problems = (0..3000).map(|number| format!("problem {number}")).collect();
+            let status = Some(Status { problems, is_of_all, ..Status::default() });
+            head(&Host { status, away: None }, 200).pop().map(|line| line.text)
+        };
+        assert_eq!(last(false).as_deref(), Some("! and 2997 more: /readyz has all"));
+        assert_eq!(last(true).as_deref(), Some("! and 2997 more"));
+    }
 }

@@ -13,6 +13,9 @@ pub(super) struct Status {
     pub(super) problems: Vec<String>,
     pub(super) nats: Nats,
     pub(super) workloads: Vec<Workload>,
+    /// Whether it is that of all hosts that answer by NATS.
+    #[serde(skip)]
+    pub(super) is_of_all: bool,
     /// Where to go on: the rest did not fit into the answer.
     pub(super) next: Option<usize>,
 }

@@ -33,7 +33,7 @@ pub const HOST: &[Key] = &of_the_host([
         .help("Names under which that may be asked for, beside addresses and localhost")
         .more(
             "What is asked for under another name is refused (421), for a page in somebody's browser could have its \
-             own name lead here.",
+             own name lead here. Where one is listed, dead letters need the token of `http-admin`.",
         ),
     Key::table("http-admin")
         .secrets()

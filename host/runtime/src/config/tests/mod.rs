@@ -5,6 +5,7 @@
 mod decided;
 mod layers;
 mod own_account;
+mod own_streams;
 mod properties;
 mod reference;
 mod refused;

@@ -48,7 +48,7 @@ impl<D: Held> Inbox<D> {
             !full
         };
         let fitting = all.iter().take(room.deliveries).take_while(fit).count();
-        let permits = self.starts.as_ref().map(|starts| starts.begin(fitting));
+        let permits = self.starts.as_ref().map(|starts| starts.reserve(fitting));
         let count = permits.as_ref().map_or(fitting, Vec::len);
         let mut more: Vec<_> = all.drain(..count).collect();
         let left = all.len();
@@ -65,6 +65,11 @@ impl<D: Held> Inbox<D> {
             lapsed.for_each(|waiting| order.lapsed(waiting));
         }
         (more, full || count == room.deliveries)
+    }
+
+    /// Whether a batch that waits for more waits in vain: all that may begin is collected, by it and by others.
+    pub(crate) fn is_used_up(&self) -> bool {
+        self.starts.as_ref().is_some_and(|starts| starts.is_used_up())
     }
 
     /// Puts back deliveries of a batch that was not handled, to be handled one by one before all others. Returns them

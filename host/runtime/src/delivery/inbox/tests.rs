@@ -8,6 +8,8 @@ use tokio::sync::Semaphore;
 
 use super::wanted::MOST;
 use super::*;
+use crate::conditions::Conditions;
+use crate::config::{Rate, StartLimits};
 use crate::delivery::test_delivery::TestDelivery;
 
 #[test]
@@ -214,4 +216,45 @@ async fn deliveries_are_announced_in_one_turn_of_a_queue_that_others_stand_in() 
         () = inbox.announce(Duration::ZERO) => {}
     }
     assert!(turns.get() <= 2, "the announcements waited for {} turns of others", turns.get());
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_a_rate_a_batch_that_is_collected_keeps_its_part_until_its_call_begins() {
+    let rate = Some(Rate { every: Duration::from_millis(10), burst: 100 });
+    let limits = StartLimits { rate, ..StartLimits::default() };
+    let starts = StartGate::new(&limits, &Conditions::new("w".into()));
+    let inbox = Inbox::<TestDelivery>::new(100, usize::MAX).limited_by(starts);
+    inbox.set_workers(2);
+    let mut sequence = 0;
+    let mut put = |count: u64| {
+        for _ in 0..count {
+            sequence += 1;
+            let delivery = Delivery { stream_sequence: sequence, ..Delivery::default() };
+            inbox.put(TestDelivery::of(delivery), Instant::now());
+        }
+    };
+    let collect = || {
+        let mut batch: Vec<_> = inbox.try_take().into_iter().collect();
+        let room = BatchRoom { deliveries: 100 - batch.len(), bytes: usize::MAX };
+        batch.extend(inbox.try_take_more(room).0);
+        batch
+    };
+    let begin = |batch: &mut Vec<Waiting<TestDelivery>>| {
+        Permit::begin(batch.iter_mut().filter_map(|waiting| waiting.permit.as_mut()));
+    };
+    put(90);
+    let mut first = collect();
+    tokio::time::advance(Duration::from_millis(900)).await;
+    put(110);
+    let mut second = collect();
+    assert_eq!((first.len(), second.len()), (90, 10));
+    begin(&mut first);
+    begin(&mut second);
+    assert_eq!(collect().len(), 0, "the rate allows nothing in no time");
+    tokio::time::advance(Duration::from_millis(100)).await;
+    let third = collect();
+    assert_eq!(third.len(), 10);
+    // A batch that is given back has begun nothing.
+    drop(third);
+    assert_eq!(collect().len(), 10);
 }

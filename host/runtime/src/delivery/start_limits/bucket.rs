@@ -24,12 +24,12 @@ impl Bucket {
         Self { every: rate.every.max(Duration::from_nanos(1)), burst: rate.burst.max(1), full_at: now }
     }
 
-    /// With as many that may begin now as of `before`, the part of the next one too that has come already. Empty if
-    /// there was none before.
+    /// With as many that may begin now as of `before`, the part of the next one too that has come already, and with
+    /// what was [taken](Bucket::take) beyond that. Empty if there was none before.
     pub(super) fn after(before: Option<Self>, rate: Rate, now: Instant) -> Self {
         let full = Self::new(rate, now);
         let missing = |of: Self| of.full_at.saturating_duration_since(now).as_secs_f64() / of.every.as_secs_f64();
-        let available = before.map_or(0.0, |of| (f64::from(of.burst) - missing(of)).max(0.0));
+        let available = before.map_or(0.0, |of| f64::from(of.burst) - missing(of));
         let wait = full.every.as_secs_f64() * (f64::from(full.burst) - available).max(0.0);
         let full_at = Duration::try_from_secs_f64(wait).ok().and_then(|wait| now.checked_add(wait));
         // A rate of nothing is full some day.
@@ -59,7 +59,7 @@ impl Bucket {
         Some(self.full_at.checked_sub(self.every.saturating_mul(spare)).unwrap_or(now))
     }
 
-    /// So many begin now.
+    /// So many begin now. More than may, as where the rate is less than when they were taken, have to come first.
     pub(super) fn take(&mut self, count: usize, now: Instant) {
         let count = u32::try_from(count).unwrap_or(u32::MAX);
         self.full_at = self.full_at.max(now) + self.every.saturating_mul(count);

@@ -65,6 +65,9 @@ pub struct Gate {
     rate: Option<Bucket>,
     most: Option<usize>,
     in_flight: usize,
+    /// Those of them whose calls have not begun. The rate is kept for them, and counts each when its call begins: what
+    /// waits in a batch must not begin together with what the rate allows meanwhile.
+    reserved: usize,
     breaker: Option<Breaker>,
     held_back: HeldBack,
 }
@@ -78,8 +81,21 @@ impl Gate {
             rate: limits.rate.map(|rate| Bucket::new(rate, now)),
             most: limits.max_in_flight,
             in_flight: 0,
+            reserved: 0,
             breaker: limits.breaker.map(|breaker| Breaker::new(breaker, now)),
             held_back: HeldBack::new(now),
+        }
+    }
+
+    /// What the rate has, if there is one.
+    pub(super) fn bucket(&self) -> Option<Bucket> {
+        self.rate
+    }
+
+    /// The rate has only what an earlier one has left.
+    pub(super) fn goes_on_from(&mut self, before: Option<Bucket>, now: Instant) {
+        if let (Some(rate), Some(before)) = (self.whole.0, before) {
+            self.rate = Some(Bucket::after(Some(before), rate, now));
         }
     }
 
@@ -123,41 +139,66 @@ impl Gate {
         let next = usize::from(self.is_closed() && expects && self.in_flight == 0);
         let used = (self.in_flight + next) as u128 * u128::from(of);
         let used = u32::try_from(used.div_ceil(whole as u128)).unwrap_or(u32::MAX);
-        Some(used.max(part))
+        Some(used.max(self.reserves(of)).max(part))
+    }
+
+    /// How many of so many parts of the rate are kept for deliveries whose calls have not begun, beside the one that
+    /// each host may have.
+    fn reserves(&self, of: u32) -> u32 {
+        let Some(rate) = self.whole.0 else { return 0 };
+        let kept = self.reserved.saturating_sub(1) as u128 * u128::from(of);
+        u32::try_from(kept.div_ceil(u128::from(rate.burst.max(1)))).unwrap_or(u32::MAX)
     }
 
     /// How many may begin now.
     pub fn startable(&self, now: Instant) -> usize {
-        let of_rate = self.rate().map_or(usize::MAX, |rate| rate.available(now));
+        let of_rate = self.rate().map_or(usize::MAX, |rate| rate.available(now).saturating_sub(self.reserved));
         let of_breaker = self.breaker.as_ref().map_or(usize::MAX, |breaker| breaker.startable(now));
         self.places().min(of_rate).min(of_breaker)
     }
 
     /// When so many may begin at once; `None` if time alone does not bring that.
     pub fn when(&self, count: usize, now: Instant) -> Option<Instant> {
-        let of_rate = self.rate().map_or(Some(now), |rate| rate.when(count, now))?;
+        let of_rate = self.rate().map_or(Some(now), |rate| rate.when(count + self.reserved, now))?;
         let of_breaker = self.breaker.as_ref().map_or(Some(now), |breaker| breaker.when(count, now))?;
         (count <= self.places()).then(|| of_rate.max(of_breaker))
     }
 
-    /// Lets one begin, if it may.
+    /// Lets one begin at once, if it may.
     pub fn begin_one(&mut self, now: Instant) -> Option<Kind> {
+        let kind = self.reserve_one(now)?;
+        self.called(1, now);
+        Some(kind)
+    }
+
+    /// Lets one be taken, if it may begin. It counts for the rate when its call [begins](Gate::called).
+    pub(super) fn reserve_one(&mut self, now: Instant) -> Option<Kind> {
         if self.startable(now) == 0 {
             return None;
         }
         self.in_flight += 1;
-        let is_closed = self.is_closed();
-        if let Some(rate) = self.rate.as_mut().filter(|_| !is_closed) {
-            rate.take(1, now);
-        }
+        self.reserved += 1;
         let probe = self.breaker.as_mut().is_some_and(|breaker| breaker.begin(now));
         Some(if probe { Kind::Probe } else { Kind::Ordinary })
     }
 
-    /// Lets up to so many begin.
-    pub(super) fn begin(&mut self, most: usize, now: Instant) -> Vec<Kind> {
-        let begin = |_| self.begin_one(now);
-        (0..most).map_while(begin).collect()
+    /// Lets up to so many be taken, as far as they may begin.
+    pub(super) fn reserve(&mut self, most: usize, now: Instant) -> Vec<Kind> {
+        (0..most).map_while(|_| self.reserve_one(now)).collect()
+    }
+
+    /// The calls of so many begin that were taken. Returns whether time brings more from now on than before.
+    pub(super) fn called(&mut self, count: usize, now: Instant) -> bool {
+        self.free(count);
+        let is_closed = self.is_closed();
+        let Some(rate) = self.rate.as_mut().filter(|_| !is_closed) else { return false };
+        rate.take(count, now);
+        true
+    }
+
+    /// So many that were taken are not called.
+    pub(super) fn free(&mut self, count: usize) {
+        self.reserved = self.reserved.saturating_sub(count);
     }
 
     /// One that began has ended.
@@ -235,15 +276,34 @@ impl Gate {
 
     /// How many more may be in handlers.
     fn places(&self) -> usize {
-        let most = if self.is_closed() { Some(1) } else { self.most };
-        most.map_or(usize::MAX, |most| most.saturating_sub(self.in_flight))
+        self.most().map_or(usize::MAX, |most| most.saturating_sub(self.in_flight))
+    }
+
+    /// How many may be in handlers.
+    fn most(&self) -> Option<usize> {
+        if self.is_closed() { Some(1) } else { self.most }
     }
 
     /// How many may begin at once, once there was time enough.
     fn ceiling(&self) -> usize {
+        let of_rate = self.rate().map_or(usize::MAX, |rate| rate.burst().saturating_sub(self.reserved));
+        self.places().min(of_rate).min(self.probes())
+    }
+
+    /// The same, if nothing were taken or in handlers.
+    fn ceiling_of_all(&self) -> usize {
         let of_rate = self.rate().map_or(usize::MAX, |rate| rate.burst());
-        let of_breaker = if self.breaker.as_ref().is_some_and(Breaker::is_open) { 1 } else { usize::MAX };
-        self.places().min(of_rate).min(of_breaker)
+        self.most().unwrap_or(usize::MAX).min(of_rate).min(self.probes())
+    }
+
+    /// How many the breaker lets begin at once.
+    fn probes(&self) -> usize {
+        if self.breaker.as_ref().is_some_and(Breaker::is_open) { 1 } else { usize::MAX }
+    }
+
+    /// Whether no more may be taken before one that was taken begins.
+    pub(super) fn is_used_up(&self) -> bool {
+        self.reserved > 0 && self.reserved >= self.ceiling_of_all()
     }
 
     /// How many are asked for together, where the rate is what limits.

@@ -36,14 +36,33 @@ pub(crate) struct StartGate {
     was_limited: AtomicBool,
 }
 
-/// A delivery that has begun. When this is dropped, another one may begin in its place.
+/// A delivery that was taken, and may begin. When this is dropped, another one may in its place.
 #[derive(Debug)]
 pub(crate) struct Permit {
     gate: Arc<StartGate>,
     kind: Kind,
+    /// Its call has begun.
+    called: bool,
 }
 
 impl Permit {
+    fn new(gate: &Arc<StartGate>, kind: Kind) -> Self {
+        Self { gate: gate.clone(), kind, called: false }
+    }
+
+    /// The call of these deliveries of one workload begins.
+    pub(crate) fn begin<'a>(permits: impl IntoIterator<Item = &'a mut Self>) {
+        let (mut gate, mut count) = (None, 0);
+        for permit in permits.into_iter().filter(|permit| !permit.called) {
+            permit.called = true;
+            gate.get_or_insert_with(|| permit.gate.clone());
+            count += 1;
+        }
+        if let Some(gate) = gate {
+            gate.called(count);
+        }
+    }
+
     /// The delivery is out of its handler.
     pub(crate) fn ended(self, told: Told) {
         self.gate.told(told, self.kind);
@@ -52,7 +71,11 @@ impl Permit {
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.gate.gate.lock().end(self.kind);
+        {
+            let mut gate = self.gate.gate.lock();
+            gate.free(usize::from(!self.called));
+            gate.end(self.kind);
+        }
         self.gate.changed.notify_one();
     }
 }
@@ -70,16 +93,35 @@ impl StartGate {
         (!limits.is_none()).then(|| Arc::new(make()))
     }
 
-    /// Lets up to so many deliveries begin, a permit each.
-    pub(crate) fn begin(self: &Arc<Self>, most: usize) -> Vec<Permit> {
-        let kinds = self.gate.lock().begin(most, Instant::now());
-        kinds.into_iter().map(|kind| Permit { gate: self.clone(), kind }).collect()
+    /// Has of its rate only what is left of that of an earlier run of the workload.
+    pub(crate) fn goes_on_from(&self, before: &Self) {
+        let before = before.gate.lock().bucket();
+        self.gate.lock().goes_on_from(before, Instant::now());
     }
 
-    /// Lets one delivery begin, if it may.
-    pub(crate) fn begin_one(self: &Arc<Self>) -> Option<Permit> {
-        let kind = self.gate.lock().begin_one(Instant::now())?;
-        Some(Permit { gate: self.clone(), kind })
+    /// Lets up to so many deliveries be taken that may begin, a permit each.
+    pub(crate) fn reserve(self: &Arc<Self>, most: usize) -> Vec<Permit> {
+        let kinds = self.gate.lock().reserve(most, Instant::now());
+        kinds.into_iter().map(|kind| Permit::new(self, kind)).collect()
+    }
+
+    /// Lets one delivery be taken, if it may begin.
+    pub(crate) fn reserve_one(self: &Arc<Self>) -> Option<Permit> {
+        let kind = self.gate.lock().reserve_one(Instant::now())?;
+        Some(Permit::new(self, kind))
+    }
+
+    /// The calls of so many begin.
+    fn called(&self, count: usize) {
+        if self.gate.lock().called(count, Instant::now()) {
+            // Of a burst that was kept whole for them nothing could come before.
+            self.changed.notify_one();
+        }
+    }
+
+    /// Whether no more may be taken before one that was taken begins.
+    pub(crate) fn is_used_up(&self) -> bool {
+        self.gate.lock().is_used_up()
     }
 
     /// How many deliveries may begin now.

@@ -251,3 +251,122 @@ proptest! {
         }
     }
 }
+
+impl Gate {
+    /// Takes and calls up to so many.
+    fn begin(&mut self, most: usize, now: Instant) -> Vec<Kind> {
+        (0..most).map_while(|_| self.begin_one(now)).collect()
+    }
+}
+
+/// The most that begin in any time beyond what a rate of one each `every` allows in it.
+fn burst_of(begun: &[Instant], every: Duration) -> u128 {
+    let from = |(index, from): (usize, &Instant)| {
+        let until = begun.iter().enumerate().skip(index);
+        let beyond = until.map(move |(later, to)| {
+            let count = (later - index + 1) as u128;
+            count.saturating_sub((*to - *from).as_nanos() / every.as_nanos())
+        });
+        beyond.max().unwrap_or_default()
+    };
+    begun.iter().enumerate().map(from).max().unwrap_or_default()
+}
+
+#[test]
+fn what_waits_in_a_batch_does_not_begin_together_with_what_the_rate_allows_meanwhile() {
+    let (mut gate, now) = gate(limits(Some((10, 100)), None, None));
+    assert_eq!(gate.reserve(90, now).len(), 90);
+    let later = now + MS * 900;
+    assert_eq!(
+        (gate.startable(later), gate.when(10, later)),
+        (10, Some(later)),
+        "the burst is kept for those that wait"
+    );
+    assert_eq!((gate.reserve(110, later).len(), gate.startable(later), gate.when(1, later)), (10, 0, None));
+    assert!(gate.called(100, later));
+    assert_eq!((gate.startable(later), gate.when(1, later)), (0, Some(later + MS * 10)));
+    // What is not called takes nothing of the rate.
+    assert_eq!(gate.reserve(9, later + MS * 50).len(), 5);
+    gate.free(5);
+    assert_eq!(gate.startable(later + MS * 50), 5);
+}
+
+#[test]
+fn a_batch_waits_for_more_only_while_more_may_be_taken_before_one_begins() {
+    let (mut by_rate, now) = gate(limits(Some((10, 4)), None, None));
+    assert!(!by_rate.is_used_up() && by_rate.reserve(3, now).len() == 3 && !by_rate.is_used_up());
+    assert!(by_rate.reserve(3, now).len() == 1 && by_rate.is_used_up());
+    by_rate.called(2, now);
+    assert!(by_rate.startable(now) == 0 && !by_rate.is_used_up(), "time brings more");
+    let (mut by_most, now) = gate(limits(None, Some(4), None));
+    assert!(by_most.reserve(9, now).len() == 4 && by_most.is_used_up());
+    by_most.called(1, now);
+    assert!(by_most.startable(now) == 0 && !by_most.is_used_up(), "the end of a call brings more");
+    let (mut probe, now) = gate(limits(None, None, Some(0.5)));
+    assert!(probe.reserve(9, now).len() == 9 && !probe.is_used_up());
+    for _ in 0..4 {
+        probe.told(Told::Fails, Kind::Ordinary, now);
+    }
+    probe.called(9, now);
+    assert_eq!(probe.reserve(9, now + MS * 1_000), [Kind::Probe]);
+    assert!(probe.is_used_up());
+}
+
+#[test]
+fn a_host_says_that_it_uses_of_a_rate_what_it_keeps_for_deliveries_whose_calls_have_not_begun() {
+    let (mut gate, now) = gate(limits(Some((10, 100)), None, None));
+    assert_eq!((gate.reserve(91, now).len(), gate.parts()), (91, Some(10_000)));
+    gate.divide(Some((500, 10_000)), now);
+    assert_eq!((gate.uses(false), gate.startable(now + MS * 60_000)), (Some(9_000), 0));
+    // They begin, and what is beyond the part has to come before another one does: 86 in 200 ms each.
+    gate.called(91, now);
+    assert_eq!((gate.uses(false), gate.when(1, now)), (Some(500), Some(now + MS * 200 * 87)));
+}
+
+#[test]
+fn a_run_that_begins_anew_has_of_a_rate_what_the_one_before_has_left() {
+    let (mut before, now) = gate(limits(Some((100, 10)), None, None));
+    assert_eq!(before.begin(99, now).len(), 10);
+    let again = |limits, later| {
+        let mut gate = Gate::new(&limits, later);
+        gate.goes_on_from(before.bucket(), later);
+        gate.begin(99, later).len()
+    };
+    let same = || limits(Some((100, 10)), None, None);
+    let later = |ms| now + MS * ms;
+    assert_eq!([0, 350, 5_000].map(|ms| again(same(), later(ms))), [0, 3, 10]);
+    // By another rate.
+    assert_eq!(again(limits(Some((10, 2)), None, None), later(700)), 2);
+    let (unlimited, _) = gate(limits(None, Some(3), None));
+    let mut limited = Gate::new(&same(), now);
+    limited.goes_on_from(unlimited.bucket(), now);
+    assert_eq!(limited.begin(99, now).len(), 10, "where nothing was limited nothing was counted");
+}
+
+proptest! {
+    #[test]
+    fn whatever_waits_between_the_taking_and_the_call_no_time_has_more_than_the_burst_and_what_the_rate_allows_in_it(
+        every in 1u64..100, burst in 1u32..30, most in proptest::option::of(1usize..60),
+        steps in proptest::collection::vec((0u64..400, 0usize..12, 0usize..12, 0usize..5), 1..40)
+    ) {
+        let (mut gate, mut now) = gate(limits(Some((every, burst)), most, None));
+        let (mut waiting, mut begun) = (Vec::new(), Vec::new());
+        for (step, taken, called, dropped) in steps {
+            now += MS * u32::try_from(step).unwrap();
+            waiting.extend(gate.reserve(taken, now));
+            let called = called.min(waiting.len());
+            gate.called(called, now);
+            waiting.drain(..called).for_each(|kind| gate.end(kind));
+            begun.extend(std::iter::repeat_n(now, called));
+            let dropped = dropped.min(waiting.len());
+            gate.free(dropped);
+            waiting.drain(..dropped).for_each(|kind| gate.end(kind));
+            // What may begin is said to, and when.
+            if let Some(at) = gate.when(1, now) {
+                prop_assert!(gate.startable(at.max(now)) > 0);
+            }
+        }
+        let most = burst_of(&begun, MS * u32::try_from(every).unwrap());
+        prop_assert!(most <= u128::from(burst), "{} at once beyond the rate", most);
+    }
+}

@@ -21,7 +21,7 @@ use crate::delivery::keep::keep_all;
 use crate::delivery::settle::{Answerer, Remaining, Settled, give_back, settle, settle_after};
 use crate::delivery::slow_lane::Call;
 use crate::delivery::start_limits::{Permit, Told};
-use crate::ports::{Handler, Handlers, Held};
+use crate::ports::{Handler, Handlers, Held, PublicationIds};
 
 /// Deliveries that are in one call, or wait for it to begin.
 struct Batch<D> {
@@ -168,7 +168,7 @@ impl<D: Held, H: Handlers> Worker<D, H> {
             self.respawn_at = hold_back(&self.shared);
         }
         let author = instance.author().clone();
-        let by = Answerer { author: &author, last_words: instance.last_words() };
+        let by = Answerer { author: &author, last_words: instance.last_words(), ids: PublicationIds::OfContent };
         match called {
             Ok(answers) => self.settle_batch(batch, answers, by).await,
             Err(fault) => match outcomes(&batch, &fault) {
@@ -206,7 +206,7 @@ impl<D: Held, H: Handlers> Worker<D, H> {
         // The wait is at most half of the ack wait, although deliveries that wait are announced.
         let wait = limits.wait.min(shared.rules.consumer.announce_after() * 2);
         let until = Instant::now() + wait;
-        while !full && !wait.is_zero() {
+        while !full && !wait.is_zero() && !shared.inbox.is_used_up() {
             let taking = pin!(shared.inbox.take_more(room(&batch)));
             tokio::select! {
                 biased;
@@ -257,6 +257,7 @@ impl<D: Held, H: Handlers> Worker<D, H> {
     ) -> Option<Result<Vec<Answer>, Fault>> {
         let Self { shared, stats, mode, settlements, .. } = self;
         batch.held.iter_mut().for_each(Held::call_begins);
+        Permit::begin(batch.permits.iter_mut().flatten());
         let deliveries: Vec<&Delivery> = batch.held.iter().map(Held::delivery).collect();
         let (call, start) = (Call::begin(), Instant::now());
         stats.batch_begins(start, deliveries.len());

@@ -22,8 +22,8 @@ use crate::delivery::counters::Stats;
 use crate::delivery::inbox::{BatchRoom, Company, Waiting};
 use crate::delivery::keep::keep;
 use crate::delivery::settle::{Answerer, Remaining, give_back, settle};
-use crate::delivery::start_limits::Told;
-use crate::ports::{ConcurrentCall, Handler, Handlers, Held};
+use crate::delivery::start_limits::{Permit, Told};
+use crate::ports::{ConcurrentCall, Handler, Handlers, Held, PublicationIds};
 
 /// How the calls of an instance ended.
 enum End {
@@ -73,6 +73,7 @@ impl<D: Held> Calls<D> {
             return;
         }
         waiting.held.call_begins();
+        Permit::begin(&mut waiting.permit);
         let (answer, answered) = oneshot::channel();
         // An error means that the instance has ended. Then the call ends without an answer.
         let _ = self.begin.send(ConcurrentCall { delivery: waiting.held.delivery().clone(), answer });
@@ -121,7 +122,7 @@ impl<D: Held> Calls<D> {
             let _ = mode.wait_for(|mode| *mode == WorkerMode::GiveBack).await;
         };
         self.settling.push(Box::pin(async move {
-            let by = Answerer { author: &author, last_words: &last_words };
+            let by = Answerer { author: &author, last_words: &last_words, ids: PublicationIds::OfPlace };
             (sequence, settle(waiting, outcome, by, &rules, give_up).await)
         }));
     }

@@ -15,8 +15,8 @@ struct Scripted {
 }
 
 impl FleetBucket for Scripted {
-    fn find(&self) -> KvFuture<'_, ()> {
-        Box::pin(ready(Ok(())))
+    fn find(&self) -> KvFuture<'_, Option<Duration>> {
+        Box::pin(ready(Ok(None)))
     }
 
     fn get<'a>(&'a self, _: &'a str) -> KvFuture<'a, KvEntry> {

@@ -1,21 +1,20 @@
 //! The bucket of a fleet.
 
+use std::time::Duration;
+
 use async_nats::HeaderMap;
-use async_nats::jetstream::Message;
-use async_nats::jetstream::consumer::DeliverPolicy;
-use async_nats::jetstream::consumer::push::OrderedConfig;
 use bytes::Bytes;
-use futures_util::StreamExt;
 use serde_json::{Value, json};
 
 use super::KeyRequests;
+use super::denied::unless_denied;
+use super::fleet_watch::{KeyWatch, Told};
 use crate::config::FleetConfig;
 use crate::jetstream::Client;
-use crate::jetstream::bucket::{is_deletion, sealed, stream, subject};
+use crate::jetstream::bucket::{sealed, stream, subject};
 use crate::jetstream::bucket_setup::wanted;
 use crate::jetstream::create_errors::{Creation, remedy};
-use crate::permissions::{Denial, Verb};
-use crate::ports::{FleetBucket, KeyChange, KeyChanges, KvEntry, KvError, KvFuture};
+use crate::ports::{FleetBucket, KeyChanges, KvEntry, KvError, KvFuture};
 
 /// The bucket that the hosts of a fleet share.
 pub(crate) struct Bucket {
@@ -24,13 +23,15 @@ pub(crate) struct Bucket {
     name: String,
     replicas: usize,
     may_create: bool,
+    told: Told,
 }
 
 impl Bucket {
     /// The bucket that is configured. It is made if this host `may_create` what is missing.
     pub(crate) fn new(client: Client, config: &FleetConfig, may_create: bool) -> Self {
         let requests = KeyRequests::new(client.clone());
-        Self { client, requests, name: config.bucket.clone(), replicas: config.replicas, may_create }
+        let (name, replicas) = (config.bucket.clone(), config.replicas);
+        Self { client, requests, name, replicas, may_create, told: Told::default() }
     }
 
     async fn make(&self) -> Result<(), KvError> {
@@ -47,16 +48,16 @@ impl Bucket {
         }
     }
 
-    async fn find(&self) -> Result<(), KvError> {
+    async fn find(&self) -> Result<Option<Duration>, KvError> {
         let name = &self.name;
         let asked = self.client.api_subject(&format!("STREAM.INFO.{}", stream(name)));
-        let found = self.unless_denied(&asked, self.client.bucket_state(&stream(name))).await?;
+        let found = unless_denied(&self.client, &asked, self.client.bucket_state(&stream(name))).await?;
         match found.map_err(|error| KvError::Unavailable(error.to_string()))? {
             Some(state) => match state.config.problem(name) {
                 Some(problem) => Err(KvError::Unavailable(problem)),
-                None => Ok(()),
+                None => Ok(state.config.forgets_after()),
             },
-            None if self.may_create => self.make().await,
+            None if self.may_create => self.make().await.map(|()| None),
             None => Err(self.gone()),
         }
     }
@@ -66,39 +67,6 @@ impl Bucket {
         KvError::NoBucket(format!(
             "it is not there; make it (`nats kv add {name}`), or let one workload have manage = \"create\""
         ))
-    }
-
-    async fn unless_denied<T>(&self, asked: &str, answer: impl Future<Output = T>) -> Result<T, KvError> {
-        let concerns = |denial: &Denial| denial.verb == Verb::Publish && denial.subject.starts_with(asked);
-        self.client.denied.unless(concerns, answer).await.map_err(|denial| {
-            let allow = self.client.denied.grant(&denial);
-            KvError::Unavailable(format!(
-                "the NATS server does not let this user {} to `{allow}`; allow it (`tidegate permissions` prints all)",
-                denial.verb
-            ))
-        })
-    }
-
-    async fn changes(&self, keys: Vec<String>) -> Result<KeyChanges, KvError> {
-        let failed = |error: &dyn std::fmt::Display| KvError::Unavailable(format!("it cannot be watched: {error}"));
-        let of = stream(&self.name);
-        let config = OrderedConfig {
-            deliver_subject: self.client.nats.new_inbox(),
-            description: Some("tidegate: a host of the fleet".to_owned()),
-            filter_subjects: keys.iter().map(|key| subject(&self.name, key)).collect(),
-            deliver_policy: DeliverPolicy::LastPerSubject,
-            ..OrderedConfig::default()
-        };
-        let asked = self.client.api_subject(&format!("CONSUMER.CREATE.{of}"));
-        let made = self.client.context.create_consumer_on_stream(config, of);
-        let consumer = self.unless_denied(&asked, made).await?.map_err(|error| failed(&error))?;
-        let messages = consumer.messages().await.map_err(|error| failed(&error))?;
-        let prefix = subject(&self.name, "");
-        let changes = messages.map(move |message| match message {
-            Ok(message) => change(&message, &prefix),
-            Err(error) => Err(KvError::Unavailable(format!("the watch has ended: {error}"))),
-        });
-        Ok(changes.boxed())
     }
 
     async fn forget(&self, key: &str, until: u64) -> Result<(), KvError> {
@@ -126,19 +94,8 @@ impl Bucket {
     }
 }
 
-fn change(message: &Message, prefix: &str) -> Result<KeyChange, KvError> {
-    let info = message.info().map_err(|error| KvError::Unavailable(error.to_string()))?;
-    let headers = message.headers.iter().flat_map(HeaderMap::iter);
-    let deleted = is_deletion(headers.flat_map(|(name, values)| {
-        let name: &str = name.as_ref();
-        values.iter().map(move |value| (name, value.as_str()))
-    }));
-    let key = message.subject.strip_prefix(prefix).unwrap_or_default().to_owned();
-    Ok(KeyChange { key, revision: info.stream_sequence, value: (!deleted).then(|| message.payload.clone()) })
-}
-
 impl FleetBucket for Bucket {
-    fn find(&self) -> KvFuture<'_, ()> {
+    fn find(&self) -> KvFuture<'_, Option<Duration>> {
         Box::pin(self.find())
     }
 
@@ -159,6 +116,6 @@ impl FleetBucket for Bucket {
     }
 
     fn watch(&self, keys: Vec<String>) -> KvFuture<'_, KeyChanges> {
-        Box::pin(self.changes(keys))
+        Box::pin(async move { KeyWatch::begin(&self.client, &self.name, &keys, &self.told).await })
     }
 }

@@ -1,14 +1,25 @@
 //! Reads a page of a bucket's keys, in the order of their last changes.
+//!
+//! Anybody who may publish there can have a key of any bytes, and the client library would give up its connection over
+//! one that is not UTF-8. So pages come on the second connection, where a message is bytes until it has arrived.
 
+use std::collections::BTreeSet;
+use std::convert::Infallible;
 use std::time::Duration;
 
-use async_nats::Message;
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, PullConsumer, pull};
-use futures_util::StreamExt;
+use parking_lot::Mutex;
+use serde_json::json;
+use tokio::sync::Notify;
 use tokio::time::timeout;
 
+use super::denied::unless_denied;
+use crate::dead_letter::block;
 use crate::jetstream::bucket::{gone, is_deletion, stream, subject};
+use crate::jetstream::careful_inbox::{CarefulInbox, Place};
 use crate::jetstream::connect::Client;
+use crate::jetstream::fallback::Raw;
+use crate::jetstream::publisher::ANSWER;
 use crate::ports::{KvError, KvPage};
 
 /// Keys of a page, at most.
@@ -17,10 +28,12 @@ const PAGE: usize = 1_000;
 const SCANNED: usize = 10_000;
 /// Messages that are asked for at once.
 const BATCH: usize = 1_000;
-/// How long a page may take the server.
-const WITHIN: Duration = Duration::from_secs(10);
 /// How long the server keeps the consumer of a page that was given up.
 const FORGOTTEN: Duration = Duration::from_secs(15);
+/// How long the second connection stays open after a page: the next may follow soon.
+const KEPT: Duration = Duration::from_secs(30);
+/// Keys that cannot be read and are told, at most.
+const TOLD: usize = 100;
 
 /// What is asked for.
 pub(super) struct Listing<'a> {
@@ -30,6 +43,52 @@ pub(super) struct Listing<'a> {
     pub(super) from: u64,
     /// Messages that the bucket keeps of a key, if that is known.
     pub(super) history: Option<i64>,
+    pub(super) lister: &'a Lister,
+}
+
+/// What the pages of one workload have in common.
+pub(super) struct Lister {
+    workload: String,
+    /// The inbox of the last page, which keeps the second connection open.
+    kept: Mutex<Option<CarefulInbox>>,
+    used: Notify,
+    told: Mutex<BTreeSet<String>>,
+}
+
+impl Lister {
+    pub(super) fn new(workload: &str) -> Self {
+        let (kept, used, told) = (Mutex::default(), Notify::new(), Mutex::default());
+        Self { workload: workload.to_owned(), kept, used, told }
+    }
+
+    fn keep(&self, inbox: CarefulInbox) {
+        *self.kept.lock() = Some(inbox);
+        self.used.notify_one();
+    }
+
+    /// Lets the second connection go when no page was read for a while; never returns.
+    pub(super) async fn let_go(&self) -> Infallible {
+        loop {
+            self.used.notified().await;
+            while timeout(KEPT, self.used.notified()).await.is_ok() {}
+            self.kept.lock().take();
+        }
+    }
+
+    /// Tells a key that cannot be read, once.
+    fn tell(&self, bucket: &str, key: String, revision: u64) {
+        let mut told = self.told.lock();
+        if told.len() < TOLD && !told.contains(&key) {
+            tracing::warn!(
+                workload = self.workload,
+                bucket,
+                key,
+                revision,
+                "a key of the bucket is not UTF-8: no handler can be given it, so list-keys leaves it out"
+            );
+            told.insert(key);
+        }
+    }
 }
 
 /// How far a page has come.
@@ -44,25 +103,29 @@ type ListError = Box<dyn std::error::Error + Send + Sync>;
 impl Listing<'_> {
     pub(super) async fn run(&self, client: &Client) -> Result<KvPage, KvError> {
         let failed = |why: String| KvError::Unavailable(format!("cannot list the keys of {}: {why}", self.bucket));
-        let read = match timeout(WITHIN, self.page(client)).await {
-            Ok(read) => read,
-            Err(_) => return Err(failed(format!("the server did not answer within {WITHIN:?}"))),
+        let read = async {
+            match self.page(client).await {
+                Ok(page) => Ok(page),
+                // What the server says when it has no such stream differs from call to call.
+                Err(error) => match client.stream_state(&stream(self.bucket)).await {
+                    Ok(None) => Err(gone(self.bucket)),
+                    _ => Err(failed(error.to_string())),
+                },
+            }
         };
-        match read {
-            Ok(page) => Ok(page),
-            // What the server says when it has no such stream differs from call to call.
-            Err(error) => match client.stream_state(&stream(self.bucket)).await {
-                Ok(None) => Err(gone(self.bucket)),
-                _ => Err(failed(error.to_string())),
-            },
-        }
+        let late = |_| Err(failed(format!("the server did not answer within {ANSWER:?}")));
+        timeout(ANSWER, read).await.unwrap_or_else(late)
     }
 
     async fn page(&self, client: &Client) -> Result<KvPage, ListError> {
+        let mut inbox = CarefulInbox::open(client).await?;
         let bucket = client.context.get_stream_no_info(stream(self.bucket)).await?;
-        let consumer: PullConsumer = bucket.create_consumer(self.consumer()).await?;
-        let page = self.read(&consumer).await;
+        let asked = client.api_subject(&format!("CONSUMER.CREATE.{}", stream(self.bucket)));
+        let made = bucket.create_consumer(self.consumer());
+        let consumer: PullConsumer = unless_denied(client, &asked, made).await??;
+        let page = self.read(client, &consumer, &mut inbox).await;
         bucket.delete_consumer(&consumer.cached_info().name).await.ok();
+        self.lister.keep(inbox);
         page
     }
 
@@ -96,22 +159,30 @@ impl Listing<'_> {
         tokens.map_or_else(|| subject(self.bucket, ">"), |tokens| subject(self.bucket, &format!("{tokens}.>")))
     }
 
-    async fn read(&self, consumer: &PullConsumer) -> Result<KvPage, ListError> {
+    async fn read(
+        &self,
+        client: &Client,
+        consumer: &PullConsumer,
+        inbox: &mut CarefulInbox,
+    ) -> Result<KvPage, ListError> {
         let mut progress = Progress::default();
-        let mut pending = consumer.cached_info().num_pending;
+        let info = consumer.cached_info();
+        let next = client.api_subject(&format!("CONSUMER.MSG.NEXT.{}.{}", info.stream_name, info.name));
+        let mut pending = info.num_pending;
         while pending > 0 {
-            let mut batch = consumer.fetch().max_messages(BATCH).messages().await?;
-            let mut came = false;
-            while let Some(message) = batch.next().await {
-                let message = message?;
-                let info = message.info()?;
-                (came, pending) = (true, info.pending);
-                if self.take(&mut progress, info.stream_sequence, &message.message) {
-                    progress.page.next = Some(info.stream_sequence + 1).filter(|_| pending > 0);
+            inbox.ask(&next, json!({ "batch": BATCH, "no_wait": true }).to_string().as_bytes());
+            let mut count = 0;
+            while count < BATCH && pending > 0 {
+                let raw = inbox.next(&next).await?;
+                // Otherwise the server says that this is all it has now.
+                let Some(place) = Place::of(&raw) else { break };
+                (count, pending) = (count + 1, place.pending);
+                if self.take(&mut progress, place.sequence, &raw) {
+                    progress.page.next = Some(place.sequence + 1).filter(|_| pending > 0);
                     return Ok(progress.page);
                 }
             }
-            if !came {
+            if count == 0 {
                 // What was counted may be gone meanwhile.
                 pending = consumer.get_info().await?.num_pending;
             }
@@ -120,19 +191,25 @@ impl Listing<'_> {
     }
 
     /// Whether the page is full with this message.
-    fn take(&self, progress: &mut Progress, sequence: u64, message: &Message) -> bool {
+    fn take(&self, progress: &mut Progress, sequence: u64, raw: &Raw) -> bool {
         if sequence < self.from {
             return false;
         }
         progress.scanned += 1;
-        let key = message.subject.strip_prefix(&subject(self.bucket, "")).unwrap_or_default();
-        let headers = message.headers.iter().flat_map(async_nats::HeaderMap::iter);
-        let deleted = is_deletion(headers.flat_map(|(name, values)| {
-            let name: &str = name.as_ref();
-            values.iter().map(move |value| (name, value.as_str()))
-        }));
-        if !deleted && self.prefixes.iter().any(|prefix| key.starts_with(prefix)) {
-            progress.page.keys.push(key.to_owned());
+        let start = subject(self.bucket, "");
+        let key = raw.subject.strip_prefix(start.as_bytes()).unwrap_or_default();
+        // A block that cannot be read says nothing: who writes such headers does not delete.
+        let headers = block::read(raw.block.as_deref().unwrap_or_default()).unwrap_or_default();
+        let deleted = is_deletion(headers.iter().map(|(name, value)| (name.as_str(), value.as_str())));
+        if !deleted && self.prefixes.iter().any(|prefix| key.starts_with(prefix.as_bytes())) {
+            match std::str::from_utf8(key) {
+                Ok(key) => progress.page.keys.push(key.to_owned()),
+                Err(_) => {
+                    let shown = raw.shown_subject();
+                    let key = shown.strip_prefix(&start).unwrap_or(&shown).to_owned();
+                    self.lister.tell(self.bucket, key, sequence);
+                }
+            }
         }
         progress.page.keys.len() >= PAGE || progress.scanned >= SCANNED
     }
@@ -142,8 +219,8 @@ impl Listing<'_> {
 mod tests {
     use super::*;
 
-    fn listing<'a>(prefixes: &'a [&'a str], from: u64, history: i64) -> Listing<'a> {
-        Listing { bucket: "b", prefixes, from, history: Some(history) }
+    fn listing<'a>(prefixes: &'a [&'a str], from: u64, history: i64, lister: &'a Lister) -> Listing<'a> {
+        Listing { bucket: "b", prefixes, from, history: Some(history), lister }
     }
 
     #[test]
@@ -155,13 +232,13 @@ mod tests {
             (&[""], "$KV.b.>"),
             (&["a.", "b."], "$KV.b.>"),
         ] {
-            assert_eq!(listing(prefixes, 0, 1).filter(), filter, "{prefixes:?}");
+            assert_eq!(listing(prefixes, 0, 1, &Lister::new("w")).filter(), filter, "{prefixes:?}");
         }
     }
 
     #[test]
     fn a_page_begins_where_the_last_ended_only_where_each_message_is_a_keys_last() {
-        let policy = |from, history| listing(&[""], from, history).consumer().deliver_policy;
+        let policy = |from, history| listing(&[""], from, history, &Lister::new("w")).consumer().deliver_policy;
         assert_eq!(policy(7, 1), DeliverPolicy::ByStartSequence { start_sequence: 7 });
         assert_eq!(policy(7, 5), DeliverPolicy::LastPerSubject);
         assert_eq!(policy(0, 1), DeliverPolicy::LastPerSubject);

@@ -4,7 +4,9 @@
 //! Keys are read from the stream's leader, and not with direct gets, which replicas and mirrors answer: those may lag
 //! behind what this host has just written.
 
+mod denied;
 mod fleet;
+mod fleet_watch;
 mod keys;
 
 use std::sync::Arc;
@@ -35,18 +37,23 @@ pub(crate) struct Buckets {
     client: Client,
     requests: KeyRequests,
     histories: Histories,
+    lister: keys::Lister,
     outage: Outage,
 }
 
 impl Buckets {
     pub(super) fn new(client: Client, histories: Histories, conditions: Arc<Conditions>) -> Arc<Self> {
         let requests = KeyRequests::new(client.clone());
-        Arc::new(Self { client, requests, histories, outage: Outage::new(conditions, Part::KeyValue) })
+        let lister = keys::Lister::new(&conditions.workload());
+        Arc::new(Self { client, requests, histories, lister, outage: Outage::new(conditions, Part::KeyValue) })
     }
 
-    /// Clears the condition each time buckets can be used again; never returns.
+    /// Clears the condition each time buckets can be used again, and lets go what is not used; never returns.
     pub(crate) async fn watch(&self) -> std::convert::Infallible {
-        self.outage.watch().await
+        tokio::select! {
+            never = self.outage.watch() => never,
+            never = self.lister.let_go() => never,
+        }
     }
 
     /// Notes whether the buckets can be used.
@@ -156,7 +163,8 @@ impl KeyValue for Buckets {
     fn keys<'a>(&'a self, bucket: &'a str, prefixes: &'a [&'a str], from: u64) -> KvFuture<'a, KvPage> {
         Box::pin(async move {
             let room = self.requests.window.room().await;
-            let listing = keys::Listing { bucket, prefixes, from, history: self.histories.get(bucket).copied() };
+            let (history, lister) = (self.histories.get(bucket).copied(), &self.lister);
+            let listing = keys::Listing { bucket, prefixes, from, history, lister };
             let page = listing.run(&self.client).await;
             drop(room);
             self.noted(page)

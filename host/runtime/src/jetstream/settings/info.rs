@@ -148,16 +148,21 @@ pub struct Messages {
     pub last_seq: u64,
 }
 
-/// The settings of a stream that matter to a workload. Left out are limits (`max_age`, `max_msgs`, `max_bytes`,
-/// `discard` and the like), which drop messages before they are delivered, as the stream's owner wants; settings for
-/// publishers (`allow_msg_ttl`, `allow_rollup_hdrs`, `max_msg_size` and the like); and settings for storage (`storage`,
-/// `compression`, `placement`).
+/// The settings of a stream that matter to a host. Limits (`max_msgs`, `max_bytes`, `discard` and the like) matter
+/// where it keeps dead letters; of a workload's stream they drop messages before they are delivered, as its owner
+/// wants. Left out are settings for publishers (`allow_msg_ttl`, `allow_rollup_hdrs`, `max_msg_size` and the like), and
+/// settings for storage (`storage`, `compression`, `placement`).
 #[derive(Debug, Clone, PartialEq, Default, Deserialize)]
 #[serde(default)]
 pub struct StreamConfig {
     pub name: String,
     pub subjects: Vec<String>,
     pub retention: String,
+    pub discard: String,
+    pub discard_new_per_subject: bool,
+    pub max_msgs: i64,
+    pub max_bytes: i64,
+    pub max_msgs_per_subject: i64,
     pub num_replicas: i64,
     pub no_ack: bool,
     pub sealed: bool,
@@ -228,6 +233,16 @@ impl StreamConfig {
 
     pub(crate) fn is_interest(&self) -> bool {
         self.retention == "interest"
+    }
+
+    /// Whether a full stream takes no more, and deletes nothing.
+    pub(super) fn is_discard_new(&self) -> bool {
+        self.discard == "new"
+    }
+
+    /// Whether the same holds for each subject.
+    pub(super) fn refuses_per_subject(&self) -> bool {
+        self.is_discard_new() && self.discard_new_per_subject
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod info;
 mod judge;
+mod letters;
 mod mapping;
 mod overlap;
 mod refusal;
@@ -17,6 +18,7 @@ pub(crate) use info::{FOR_EVER, PINNED};
 pub use judge::ConsumerVerdict;
 pub use judge::judge;
 pub(crate) use judge::judge_watch;
+pub(crate) use letters::judge_letters;
 pub(crate) use mapping::unmapped;
 pub use overlap::Reserved;
 pub(crate) use overlap::{circular, reserved};

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::thread::available_parallelism;
 use std::time::Duration;
 
+use rustix::process::Signal;
 use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
 use tokio::sync::Semaphore;
@@ -133,6 +134,10 @@ impl Compiler {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
+            // A signal to this host's group, as by Ctrl-C, is for the host, which then drops the child. It would end
+            // the child first, as if the plugin were bad. A child that outlives its host still has its own limit of
+            // time; to have the system kill it then would do so when the thread ends that has started it.
+            .process_group(0)
             .kill_on_drop(true);
         command
     }
@@ -159,11 +164,10 @@ impl Compiler {
             }
             // The child failed before it read the plugin.
             Some(1) => Err(PluginRefusal::NoCompiler(std::io::Error::other(brief(&complained, SAID)))),
-            _ if ended_by(output, rustix::process::Signal::XCPU) => {
-                Err(PluginRefusal::CompileTime(show_duration(&self.time)))
-            }
-            // This host kills a child only when nobody waits for it any more, so the system did it.
-            _ if ended_by(output, rustix::process::Signal::KILL) => {
+            _ if ended_by(output, Signal::XCPU) => Err(PluginRefusal::CompileTime(show_duration(&self.time))),
+            // This host kills a child only when nobody waits for it any more, so the system did it, or who ends all
+            // processes of a service at once. The plugin is not to blame.
+            _ if [Signal::KILL, Signal::TERM, Signal::INT, Signal::HUP].iter().any(|by| ended_by(output, *by)) => {
                 Err(PluginRefusal::CompilerKilled(output.status.to_string()))
             }
             _ => {
@@ -180,7 +184,7 @@ fn bytes_allowed() -> Option<u64> {
     rustix::process::getrlimit(rustix::process::Resource::As).current
 }
 
-fn ended_by(output: &Output, signal: rustix::process::Signal) -> bool {
+fn ended_by(output: &Output, signal: Signal) -> bool {
     use std::os::unix::process::ExitStatusExt as _;
     output.status.signal() == Some(signal.as_raw())
 }
@@ -250,6 +254,38 @@ mod tests {
 
     use super::*;
     use crate::clock::time_of_day;
+
+    /// Compiles by a script of this text.
+    fn by_script(dir: &Path, text: &str) -> Compiler {
+        use std::os::unix::fs::PermissionsExt as _;
+        let program = dir.join("compiles");
+        fs::write(&program, format!("#!/bin/sh\n{text}\n")).unwrap();
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+        let (time, turns) = (Duration::from_secs(60), Arc::new(Semaphore::new(AT_ONCE)));
+        Compiler { program, cache: dir.to_owned(), time, memory: 1 << 30, turns }
+    }
+
+    #[tokio::test]
+    async fn a_signal_to_the_group_of_this_process_is_not_one_to_the_process_that_compiles() {
+        let dir = tempfile::tempdir().unwrap();
+        // The fifth field is the group; the name of the program, before it, has no spaces.
+        let compiler = by_script(dir.path(), "read -r _ _ _ _ group _ </proc/$$/stat; echo $$ $group; exit 3");
+        let refused = compiler.compile(CompileFor::Handlers, &EMPTY.into()).await.unwrap_err();
+        let PluginRefusal::Compile(said) = refused else { panic!("{refused}") };
+        let (process, group) = said.trim().split_once(' ').unwrap();
+        assert_eq!(process, group);
+    }
+
+    #[tokio::test]
+    async fn a_compiling_process_that_somebody_ends_says_nothing_against_the_plugin() {
+        let dir = tempfile::tempdir().unwrap();
+        // The others may be ignored here, as by nohup.
+        for signal in ["TERM", "KILL"] {
+            let compiler = by_script(dir.path(), &format!("kill -{signal} $$"));
+            let refused = compiler.compile(CompileFor::Handlers, &EMPTY.into()).await.unwrap_err();
+            assert!(matches!(refused, PluginRefusal::CompilerKilled(_)), "{refused}");
+        }
+    }
 
     /// A component without anything in it.
     const EMPTY: &[u8] = b"\0asm\x0d\0\x01\0";

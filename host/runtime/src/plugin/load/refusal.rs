@@ -108,7 +108,7 @@ pub enum PluginRefusal {
     /// It took too much memory.
     #[error("compiling it took more than {0} of memory; raise plugins.compile-memory or make it smaller")]
     CompileMemory(String),
-    /// The compiling process was killed, as a system without memory does.
+    /// The compiling process was killed, as a system without memory does, or was told to end.
     #[error(
         "the process that compiled it was killed ({0}), as by a system without memory; give it more, or make the \
          plugin smaller"

@@ -6,7 +6,7 @@ use wasmtime::component::{HasSelf, Linker};
 
 use super::guest::Guest;
 use crate::plugin::capability::key_value::{self, KeyValueView};
-use crate::plugin::capability::messaging;
+use crate::plugin::capability::{http, messaging};
 
 /// The interfaces that a handler may export, in the newest version. An export of any version since 0.1.0 is found by
 /// this name.
@@ -77,6 +77,7 @@ impl signals::Host for Guest {
 pub(crate) fn link_worker(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     wasmtime_wasi::p2::add_to_linker_async(linker)?;
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(linker)?;
+    http::bound(linker)?;
     key_value::link(linker, |guest| KeyValueView { state: &mut guest.key_value, resources: &mut guest.resources })?;
     messaging::link(linker, Guest::messaging)?;
     worker::Worker::add_to_linker::<Guest, HasSelf<Guest>>(linker, |guest| guest)?;
@@ -92,6 +93,7 @@ pub(crate) fn link_async_worker(linker: &mut Linker<Guest>) -> wasmtime::Result<
     link_worker(linker)?;
     wasmtime_wasi::p3::add_to_linker(linker)?;
     wasmtime_wasi_http::p3::add_to_linker(linker)?;
+    http::bound_async(linker)?;
     messaging::link_streamed(linker, Guest::messaging)
 }
 

@@ -145,6 +145,16 @@ async fn requests_of_wasi_0_3_need_a_grant_and_have_the_limits_of_each_call() {
 }
 
 #[tokio::test]
+async fn texts_of_a_request_have_a_bound() {
+    let (ended, answers) = calls(&mut instance(limits()).await, &["takes 64", "takes 65", "takes 301"]).await;
+    let replies: Vec<_> = answers.iter().map(reply).collect();
+    assert_eq!(
+        (ended, replies),
+        (Ok(()), vec!["Ok(()) Ok(())".into(), "Ok(()) Err(())".into(), "Err(()) Err(())".into()])
+    );
+}
+
+#[tokio::test]
 async fn its_engine_is_made_with_the_first_of_its_form() {
     let own = PluginHost::new(None).unwrap();
     let (_dir, ordinary) = file(probes::WORKER_V1);

@@ -90,6 +90,8 @@ async fn serve(mut socket: impl AsyncRead + AsyncWrite + Unpin, asked: &Mutex<Ve
             "/v1/cut" => b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nx",
             "/v1/nonsense" => b"what?\r\n\r\n",
             "/v1/never" => b"",
+            "/v1/head" => b"HTTP/1.1 200 OK\r\ncontent-length: 1000000000\r\n\r\n",
+            "/v1/same" => b"HTTP/1.1 304 Not Modified\r\ncontent-length: 1000000000\r\n\r\n",
             _ => b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nprice",
         };
         let more: &[u8] = match path.as_str() {
@@ -262,6 +264,35 @@ async fn a_thousand_requests_take_one_connection() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn all_spellings_of_an_origin_share_the_connections_of_the_pool() {
+    let server = Server::start(None).await;
+    let mut guest = granted(&server, "").await;
+    for zeros in 0..20 {
+        let url = format!("http://127.0.0.1:{}{}/v1/price", "0".repeat(zeros), server.port);
+        assert_eq!(get(&mut guest, &url).await, "200 price", "{url}");
+    }
+    assert!(server.accepted() <= 3, "{}", server.accepted());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn texts_that_the_host_keeps_have_a_bound_though_nothing_is_granted() {
+    let mut guest = instance("").await;
+    for (script, said) in
+        [("method 64", "Ok(())"), ("method 65", "Err(())"), ("authority 300", "Ok(())"), ("authority 301", "Err(())")]
+    {
+        assert_eq!(reply(&mut guest, script).await, said, "{script}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_length_without_a_body_is_no_body_that_is_too_large() {
+    let server = Server::start(None).await;
+    let mut guest = granted(&server, "limits.http-response-body = \"64KiB\"\n").await;
+    assert_eq!(reply(&mut guest, &format!("head {}", server.url("/v1/head"))).await, "200 ");
+    assert_eq!(get(&mut guest, &server.url("/v1/same")).await, "304 ");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_call_makes_no_more_requests_than_it_may_and_the_next_may_again() {
     let server = Server::start(None).await;
     let mut guest = granted(&server, "").await;
@@ -280,6 +311,11 @@ async fn what_a_guest_leaves_open_ends_with_its_call() {
     // More than there are places: each is given back with its call.
     for _ in 0..6 {
         assert_eq!(reply(&mut guest, &format!("begin {}", server.url("/v1/begin"))).await, "200");
+        server.all_closed().await;
+    }
+    // So is what is still to be sent, though there is a response.
+    for _ in 0..6 {
+        assert_eq!(reply(&mut guest, &format!("unfinished 127.0.0.1:{}", server.port)).await, "200");
         server.all_closed().await;
     }
     assert_eq!(get(&mut guest, &server.url("/v1/price")).await, "200 price");

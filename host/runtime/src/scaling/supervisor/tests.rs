@@ -304,6 +304,29 @@ async fn a_worker_that_finds_no_room_is_not_told_as_one_that_failed() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_worker_that_ended_by_itself_is_told_no_more_when_fewer_are_wanted_by_the_time_it_would_be_replaced() {
+    let conditions = Conditions::new("work".into());
+    let shared = Arc::new(shared(Observer::new(|_| {}), &conditions));
+    let (workers, desired) = (Arc::new(Workers::default()), Arc::new(Desired::new(2)));
+    let (_swap, generation) = watch::channel(1);
+    let starts = vec![InstanceStart::Works, InstanceStart::Fails].into();
+    let handlers = TestHandlers { starts, tried: Arc::default(), prepared: Arc::default(), generation, room: None };
+    let supervisor = Supervisor::new(shared, handlers, desired.clone(), workers.clone(), Duration::from_secs(1));
+    let (stop, stopped) = oneshot::channel::<()>();
+    let run = tokio::spawn(supervisor.run(async {
+        let _ = stopped.await;
+    }));
+    tokio::time::sleep(BACKOFF.0 / 2).await;
+    let told = conditions.all();
+    assert!(matches!(told.as_slice(), [(Part::Workers, text)] if text.contains("is replaced")), "{told:?}");
+    desired.set(1);
+    tokio::time::sleep(BACKOFF.0).await;
+    assert_eq!((workers.running(), conditions.all()), (1, vec![]));
+    stop.send(()).unwrap();
+    run.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_worker_whose_grace_time_is_over_has_no_other_when_all_drain() {
     let shared = Arc::new(shared(Observer::new(|_| {}), &Conditions::new("work".into())));
     let (workers, desired) = (Arc::new(Workers::default()), Arc::new(Desired::new(1)));

@@ -480,7 +480,8 @@ impl Snapshot {
         connections::encode(encoder, &self.connection, own)?;
         encoder.gauge(
             "tidegate_hosts_desired",
-            "Hosts as this one that have room for all workers that are wanted; in a fleet, of all its hosts",
+            "Hosts as this one that have room for all workers that are wanted; in a fleet, of all its hosts, as far as \
+             this one knows: the largest is right",
             None,
             Some(self.desired_hosts),
         )?;

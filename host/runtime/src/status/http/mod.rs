@@ -83,7 +83,8 @@ pub(crate) fn serve(
     view: Arc<View>,
 ) -> Result<Serving, HttpError> {
     let (stop, stopped) = oneshot::channel::<()>();
-    let is_local = listener.local_addr().is_ok_and(|address| address.ip().is_loopback());
+    // A name is listed for what stands in front, and whoever reaches that asks from this machine.
+    let is_local = names.is_empty() && listener.local_addr().is_ok_and(|address| address.ip().is_loopback());
     let recorder = Recorder::new(view.workloads.clone(), view.directory.clone());
     let page = PageState::new(view.clone(), recorder.clone(), Admin::new(admin, is_local));
     let seen = Arc::new(Seen { pulse: RuntimeLiveness::start(), view });

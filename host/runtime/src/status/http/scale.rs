@@ -3,6 +3,8 @@
 use serde::Serialize;
 
 use super::view::View;
+use crate::config::Workload;
+use crate::fleet::partition_place::PartitionPlace;
 use crate::status::workload::WorkloadState;
 
 /// What `/scale` answers.
@@ -10,7 +12,7 @@ use crate::status::workload::WorkloadState;
 pub(super) struct HostScale {
     /// Hosts as this one that have room for all workers; at least 1, for somebody has to wait for the first message.
     desired_hosts: u64,
-    /// Workers that are wanted of all hosts of a fleet, or of this host alone.
+    /// Workers that are wanted of all hosts of a fleet, as far as this one knows, or of this host alone.
     desired_workers: u64,
     /// Workers that one host is for.
     workers_per_host: u32,
@@ -26,12 +28,32 @@ struct WorkloadScale {
 
 /// For all workloads, or for the one of this name; `None` if there is none.
 pub(super) fn of(view: &View, only: Option<&str>) -> Option<HostScale> {
-    let chosen = match only {
-        Some(name) => vec![view.workloads.get(name)?],
-        None => view.workloads.all(),
-    };
-    let workloads = chosen.iter().map(|state| (state.workload.name.clone(), wanted(state)));
-    Some(hosts(workloads, view.capacity))
+    let mut rows: Vec<(String, u32)> = Vec::new();
+    for state in view.workloads.all() {
+        let Some(name) = row_of(&state.workload, only) else { continue };
+        let wanted = wanted(&state, view.capacity);
+        match rows.iter_mut().find(|(of, _)| of == name) {
+            Some((_, sum)) => *sum = sum.saturating_add(wanted),
+            None => {
+                let is_whole = state.workload.name != name;
+                let elsewhere = state.place().filter(|_| is_whole).map_or(0, PartitionPlace::workers_elsewhere);
+                rows.push((name.to_owned(), wanted.saturating_add(elsewhere)));
+            }
+        }
+    }
+    let is_there = only.is_none() || !rows.is_empty();
+    is_there.then(|| hosts(rows.into_iter(), view.capacity))
+}
+
+/// The row that a workload counts in, where `only` one is asked for or all are: that of its name, and of a partition
+/// that of the workload that was written. `None` if it is not asked for.
+fn row_of<'a>(workload: &'a Workload, only: Option<&str>) -> Option<&'a str> {
+    let written = workload.queue.partition.as_ref().map_or(workload.name.as_str(), |of| of.workload.as_str());
+    match only {
+        Some(only) if only == workload.name => Some(&workload.name),
+        Some(only) if only != written => None,
+        _ => Some(written),
+    }
 }
 
 /// How many hosts have room for all workers that are wanted now.
@@ -39,9 +61,13 @@ pub(super) fn desired_hosts(view: &View) -> u64 {
     of(view, None).map_or(1, |scale| scale.desired_hosts)
 }
 
-/// The plan of a fleet is for all of its hosts.
-fn wanted(state: &WorkloadState) -> u32 {
+/// The plan of a fleet is for all of its hosts. One host at a time works what keeps an order, without a plan of its
+/// workers: more of them than one host is for need no other host.
+fn wanted(state: &WorkloadState, capacity: u32) -> u32 {
     let Some(parts) = state.running() else { return 0 };
+    if state.workload.order.is_some() {
+        return parts.desired.get().min(capacity);
+    }
     let plan = parts.fleet.as_ref().and_then(|fleet| fleet.seen(&state.workload.name).plan);
     plan.map_or_else(|| parts.desired.get(), |plan| plan.desired)
 }
@@ -55,7 +81,23 @@ fn hosts(workloads: impl Iterator<Item = (String, u32)>, workers_per_host: u32) 
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::config::Config;
+
+    #[test]
+    fn partitions_count_in_the_row_of_their_workload_and_can_be_asked_for_alone() {
+        let text = "workload.mail = { stream = \"m\", handler = \"h\", policy = \"p\" }\n\
+                    workload.work = { stream = \"w\", subjects = [\"in.*\"], manage = \"create\", handler = \"h\", \
+                    policy = \"p\", order-key = \"subject:2\", partitions = 2 }";
+        let workloads = Config::from_toml(text).unwrap().workloads;
+        let rows = |only| workloads.iter().filter_map(|of| row_of(of, only)).collect::<Vec<_>>();
+        assert_eq!(rows(None), ["mail", "work", "work"]);
+        assert_eq!(rows(Some("mail")), ["mail"]);
+        assert_eq!(rows(Some("work")), ["work", "work"]);
+        assert_eq!(rows(Some("work-p1")), ["work-p1"]);
+        assert_eq!(rows(Some("works")), [""; 0]);
+    }
 
     #[test]
     fn as_many_hosts_are_wanted_as_have_room_for_all_workers_and_never_none() {

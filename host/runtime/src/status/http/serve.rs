@@ -15,6 +15,7 @@ use axum::response::{IntoResponse, Response};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use rustix::io::Errno;
 use rustix::process::{Resource, getrlimit};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::AbortHandle;
@@ -34,25 +35,66 @@ const CONNECTIONS: u64 = 64;
 const BYTES: usize = 16 << 10;
 /// The pause after a connection that could not be taken.
 const PAUSE: Duration = Duration::from_millis(100);
+/// How long a shortage of descriptors that begins again and again is told once.
+const QUIET: Duration = Duration::from_secs(60);
 
 /// Answers for ever. A connection that comes when there are as many as may be takes the place of the oldest: one that
 /// says what it wants is answered long before it is that.
 pub(super) async fn serve(listener: TcpListener, router: Router) -> Infallible {
     let (most, mut open) = (most(), VecDeque::<AbortHandle>::new());
+    let mut shortage = Shortage::default();
     loop {
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
             Err(error) => {
+                if is_shortage(&error) && shortage.begins(Instant::now()) {
+                    tracing::warn!(
+                        %error,
+                        "connections of HTTP cannot be taken: this host has as many files and connections open as it \
+                         may; allow it more (`ulimit -n`, LimitNOFILE of a unit)"
+                    );
+                }
                 tracing::debug!(%error, "no connection taken");
                 sleep(PAUSE).await;
                 continue;
             }
         };
+        shortage.ends();
         open.retain(|connection| !connection.is_finished());
         while open.len() >= most {
             open.pop_front().inspect(AbortHandle::abort);
         }
         open.push_back(tokio::spawn(answer(stream, router.clone())).abort_handle());
+    }
+}
+
+/// Whether this process or the whole system has no descriptors left.
+fn is_shortage(error: &std::io::Error) -> bool {
+    let full = [Errno::MFILE, Errno::NFILE].map(Errno::raw_os_error);
+    error.raw_os_error().is_some_and(|code| full.contains(&code))
+}
+
+/// When a shortage of descriptors is told: as it begins, but no more often than once in [`QUIET`].
+#[derive(Debug, Default)]
+struct Shortage {
+    lasts: bool,
+    told: Option<Instant>,
+}
+
+impl Shortage {
+    /// A connection could not be taken. Returns whether that is to be told.
+    fn begins(&mut self, now: Instant) -> bool {
+        let lasts = std::mem::replace(&mut self.lasts, true);
+        let is_due = !lasts && self.told.is_none_or(|told| told + QUIET <= now);
+        if is_due {
+            self.told = Some(now);
+        }
+        is_due
+    }
+
+    /// One was taken.
+    fn ends(&mut self) {
+        self.lasts = false;
     }
 }
 
@@ -109,6 +151,18 @@ fn is_own(host: &str, names: &[String]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_shortage_of_descriptors_is_told_once_and_again_when_it_begins_anew_later() {
+        let (mut shortage, now) = (Shortage::default(), Instant::now());
+        assert!(shortage.begins(now));
+        assert!(!shortage.begins(now) && !shortage.begins(now + 2 * QUIET));
+        shortage.ends();
+        assert!(shortage.begins(now + 2 * QUIET));
+        shortage.ends();
+        assert!(!shortage.begins(now + 2 * QUIET + PAUSE));
+        assert!(is_shortage(&Errno::MFILE.into()) && !is_shortage(&Errno::CONNABORTED.into()));
+    }
 
     #[test]
     fn a_host_answers_to_addresses_to_localhost_and_to_the_names_that_it_was_given() {

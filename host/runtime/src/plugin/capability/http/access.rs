@@ -99,10 +99,10 @@ impl HttpAccess {
         self.client.get_or_try_init(make).await
     }
 
-    /// Whether a request may go there.
-    pub(super) fn admit(&self, to: &Uri) -> Result<(), Error> {
+    /// Where a request goes, if it may: all spellings of an origin share the connections of the pool.
+    pub(super) fn admit(&self, to: &Uri) -> Result<Uri, Error> {
         if self.granted.iter().any(|grant| grant.covers(to)) {
-            return Ok(());
+            return HttpGrant::canonical(to).ok_or(Error::HttpRequestUriInvalid);
         }
         let origin = origin(to);
         if let Some(more) = self.denials.admit_of(&origin) {

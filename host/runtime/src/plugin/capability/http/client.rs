@@ -3,16 +3,14 @@
 use std::path::Path;
 use std::time::Duration;
 
-use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use wasmtime_wasi_http::WasiBody;
 
 use super::resolver::Resolver;
-use crate::http_client::connector_with;
+use crate::http_client::{Connector, connector_with};
 
-pub(super) type HttpClient = Client<HttpsConnector<HttpConnector<Resolver>>, WasiBody>;
+pub(super) type HttpClient = Client<Connector<Resolver>, WasiBody>;
 
 /// How long a connection that nobody uses is kept.
 const IDLE: Duration = Duration::from_secs(30);

@@ -25,8 +25,11 @@ type Slot = Mutex<Option<OpenBody>>;
 #[derive(Debug)]
 struct OpenBody {
     body: WasiBody,
-    _place: OwnedSemaphorePermit,
+    _place: Place,
 }
+
+/// A place among the requests under way, until both bodies of one are done with.
+pub(super) type Place = Arc<OwnedSemaphorePermit>;
 
 impl Default for Exchanges {
     fn default() -> Self {
@@ -51,8 +54,16 @@ impl Exchanges {
         *self.ended.borrow()
     }
 
+    /// What the guest sends, which ends in an error when the call ends: otherwise its connection would wait for the
+    /// rest of it.
+    pub(super) fn sends(&self, body: WasiBody, place: Place) -> RequestBody {
+        let mut ended = self.ended.subscribe();
+        let ended = Box::pin(async move { drop(ended.wait_for(|ended| *ended).await) });
+        RequestBody { body, ended, _place: place }
+    }
+
     /// A body that is gone when the call ends.
-    pub(super) fn hold(&self, body: WasiBody, place: OwnedSemaphorePermit, pause: Option<Duration>) -> ResponseBody {
+    pub(super) fn hold(&self, body: WasiBody, place: Place, pause: Option<Duration>) -> ResponseBody {
         let is_read = body.is_end_stream();
         let open = (!is_read).then_some(OpenBody { body, _place: place });
         let slot = Arc::new(Mutex::new(open));
@@ -73,6 +84,34 @@ impl Exchanges {
                 drop(slot.lock().take());
             }
         }
+    }
+}
+
+/// What the guest sends.
+pub(super) struct RequestBody {
+    body: WasiBody,
+    ended: Pin<Box<dyn Future<Output = ()> + Send>>,
+    _place: Place,
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        let polled = Pin::new(&mut self.body).poll_frame(context);
+        if polled.is_pending() && self.ended.as_mut().poll(context).is_ready() {
+            return Poll::Ready(Some(Err(Error::ConnectionTerminated)));
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }
 

@@ -28,13 +28,15 @@ pub(super) async fn send(
     let connect = shorter(access.limits.connect, options.connect_timeout);
     let first_byte = shorter(access.limits.first_byte, options.first_byte_timeout);
     let request = limited_request(&access, request)?;
-    let place = access.place(&to, connect).await?;
+    let place = Arc::new(access.place(&to, connect).await?);
     if exchanges.has_ended() {
         return Err(Error::ConnectionTerminated);
     }
+    let request = request.map(|body| exchanges.sends(body, Arc::clone(&place)).boxed_unsync());
     let (head, body) = respond(&access, request, connect, first_byte).await?.into_parts();
     let most = access.limits.response_body;
-    if length(&head.headers).is_some_and(|length| length > most) {
+    // A length without a body is that of another response, as with HEAD.
+    if !body.is_end_stream() && length(&head.headers).is_some_and(|length| length > most) {
         return Err(too_large(&access, &to));
     }
     let body = Limited::new(body, most).map_err(move |error| match error.downcast::<hyper::Error>() {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use hyper::header::HeaderName;
+use hyper::header::{HOST, HeaderName};
 use hyper::{Method, Request, Response};
 use wasmtime::component::ResourceTable;
 use wasmtime_wasi_http::{
@@ -76,8 +76,8 @@ impl Requests {
         }
     }
 
-    /// Whether a request may be sent, before anything is done for it.
-    fn admit(&mut self, request: &Request<WasiBody>) -> Result<(Arc<HttpAccess>, Arc<Exchanges>), Error> {
+    /// Whether a request may be sent, before anything is done for it. It gets its URI as the host writes it.
+    fn admit(&mut self, request: &mut Request<WasiBody>) -> Result<(Arc<HttpAccess>, Arc<Exchanges>), Error> {
         let access = self.access.as_ref().ok_or(Error::HttpRequestDenied)?;
         if !self.made.take(1, access.limits.requests) {
             access.tell(request.uri(), "is denied: its call made as many as limits.http-requests allows");
@@ -87,7 +87,9 @@ impl Requests {
         if request.method() == Method::CONNECT {
             return Err(Error::HttpRequestMethodInvalid);
         }
-        access.admit(request.uri())?;
+        *request.uri_mut() = access.admit(request.uri())?;
+        // It is the origin's, and is made of the URI.
+        request.headers_mut().remove(HOST);
         Ok((Arc::clone(access), Arc::clone(self.exchanges.get_or_insert_default())))
     }
 }
@@ -109,11 +111,11 @@ impl WasiHttpHooks for Requests {
 
     fn send_request(
         &mut self,
-        request: Request<WasiBody>,
+        mut request: Request<WasiBody>,
         options: Option<RequestOptions>,
         _: Box<dyn Future<Output = Result<(), Error>> + Send>,
     ) -> Box<dyn Future<Output = Result<(Response<WasiBody>, Beside), Error>> + Send> {
-        let admitted = self.admit(&request);
+        let admitted = self.admit(&mut request);
         Box::new(async move {
             let (access, exchanges) = admitted?;
             let sent = send(access, &exchanges, request, options.unwrap_or_default());

@@ -57,7 +57,7 @@ impl KeyValueAccess {
         if self.grants.iter().any(|grant| grant.bucket == bucket) {
             return Ok(());
         }
-        self.deny(bucket, None, "open");
+        self.deny(bucket, None, None);
         Err(Error::AccessDenied)
     }
 
@@ -67,7 +67,7 @@ impl KeyValueAccess {
         if self.grants.iter().any(|grant| grant.covers(bucket, key, access)) {
             return Ok(());
         }
-        self.deny(bucket, Some(key), if access == KvAccess::Read { "read" } else { "write" });
+        self.deny(bucket, Some(key), Some(access));
         Err(Error::AccessDenied)
     }
 
@@ -91,23 +91,70 @@ impl KeyValueAccess {
         self.turns.get(hash % TURNS)
     }
 
-    fn deny(&self, bucket: &str, key: Option<&str>, what: &str) {
+    fn deny(&self, bucket: &str, key: Option<&str>, access: Option<KvAccess>) {
         // A trial instance has no workload.
         if self.workload.is_empty() {
             return;
         }
         let Some(more) = self.denials.admit() else { return };
+        let what = match access {
+            None => "open",
+            Some(KvAccess::Read) => "read",
+            Some(KvAccess::ReadWrite) => "write",
+        };
+        let wanted = missing(&self.grants, bucket, key.unwrap_or_default(), access);
         let (bucket, key) = (shown(bucket), key.map(|key| shown(key).to_string()));
+        let wanted = shown(&wanted);
         tracing::warn!(
             workload = self.workload, %bucket, key, others = more,
             "the handler may not {what} this; if it should, add it to grants.kv of the workload, as in grants.kv = \
-             [\"read-write {bucket}\"]"
+             [\"{wanted}\"]"
         );
     }
+}
+
+/// The narrowest grant, of the kind that there is, that lets a key be used so: with the prefix of one that covers the
+/// key for less, or of the key's first tokens where others have a prefix too.
+fn missing(grants: &[KvGrant], bucket: &str, key: &str, access: Option<KvAccess>) -> String {
+    // What a bucket is opened for is not known.
+    let access = if access == Some(KvAccess::Read) { "read" } else { "read-write" };
+    let of_bucket = || grants.iter().filter(|grant| grant.bucket == bucket);
+    let covers = of_bucket().filter(|grant| key.starts_with(&grant.prefix)).max_by_key(|grant| grant.prefix.len());
+    let tokens = || key.rfind('.').map_or(key, |dot| key.get(..=dot).unwrap_or(key));
+    let prefix = match covers {
+        Some(grant) => grant.prefix.as_str(),
+        None if of_bucket().next().is_some() => tokens(),
+        None => "",
+    };
+    let slash = if prefix.is_empty() { "" } else { "/" };
+    format!("{access} {bucket}{slash}{prefix}")
 }
 
 impl std::fmt::Debug for KeyValueAccess {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("KeyValueAccess").field("grants", &self.grants).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_grant_that_is_missing_is_no_wider_than_those_that_are_there() {
+        let grant = |access, prefix: &str| KvGrant { bucket: "b".to_owned(), access, prefix: prefix.to_owned() };
+        let grants = [grant(KvAccess::Read, "orders."), grant(KvAccess::ReadWrite, "orders.eu.")];
+        let (read, write) = (Some(KvAccess::Read), Some(KvAccess::ReadWrite));
+        for (bucket, key, access, wanted) in [
+            ("other", "", None, "read-write other"),
+            ("other", "orders.1", read, "read other"),
+            ("b", "orders.1", write, "read-write b/orders."),
+            ("b", "users.ada.age", read, "read b/users.ada."),
+            ("b", "users", read, "read b/users"),
+            ("b", "users", write, "read-write b/users"),
+        ] {
+            assert_eq!(missing(&grants, bucket, key, access), wanted, "{bucket} {key}");
+        }
+        assert_eq!(missing(&[grant(KvAccess::Read, "")], "b", "k", write), "read-write b");
     }
 }

@@ -27,7 +27,7 @@ pub(super) struct HostRow {
     dead_letters: String,
 }
 
-pub(super) fn host(state: &PageState) -> HostRow {
+pub(super) fn host(state: &PageState, letters: bool) -> HostRow {
     let view: &View = &state.view;
     let problems = health::ready(view);
     HostRow {
@@ -39,7 +39,7 @@ pub(super) fn host(state: &PageState) -> HostRow {
         connected: view.is_connected(),
         server_version: view.connection.get().map(Client::server_version),
         admin: state.admin.has_token(),
-        letters: state.admin.shows_letters(),
+        letters,
         dead_letters: view.dead_letters.clone(),
     }
 }

@@ -47,6 +47,8 @@ struct Listener {
     decided: u64,
     /// The workload of which it is told all.
     workload: Option<String>,
+    /// Whether it is shown letters without a token.
+    letters: bool,
     end: Instant,
     _permit: OwnedSemaphorePermit,
 }
@@ -122,7 +124,8 @@ pub(super) async fn live(
     let told = headers.get("last-event-id").and_then(|id| position(id.to_str().ok()?, &state.view.host));
     let looks = state.recorder.looks();
     let (told, decided) = told.filter(|(told, _)| *told <= *looks.borrow()).unwrap_or_default();
-    let listener = Listener { state, looks, told, decided, workload, end, _permit: permit };
+    let letters = state.admin.shows_letters(&headers);
+    let listener = Listener { state, looks, told, decided, workload, letters, end, _permit: permit };
     let events = stream::unfold((listener, true), async |(mut listener, first)| {
         let event = listener.next(first).await?;
         Some((Ok::<_, std::convert::Infallible>(event), (listener, false)))
@@ -156,7 +159,7 @@ impl Listener {
         let state = &self.state;
         let (rows, all) = state.rows.after(&state.recorder, self.told, now);
         let rows = rows.join(",");
-        let host = serde_json::to_string(&host_row::host(state)).ok()?;
+        let host = serde_json::to_string(&host_row::host(state, self.letters)).ok()?;
         // One that was removed meanwhile has nothing to tell.
         let detail = match self.workload.as_ref().and_then(|name| state.recorder.workload(name)) {
             Some(workload) => {

@@ -1,4 +1,4 @@
-//! What the page asks for. Everything in an answer is bounded, and nothing in it is HTML.
+//! What the page asks for. Everything in an answer is bounded, and nothing in it is HTML. Pages of others are refused.
 //!
 //! | path | answers |
 //! |---|---|
@@ -19,6 +19,7 @@ mod history;
 mod host_row;
 mod letters;
 mod live;
+mod origin;
 mod reload;
 mod rollout;
 mod rows;
@@ -29,6 +30,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
+use axum::middleware::from_fn;
 use axum::routing::{get, post};
 
 pub(super) use live::ConnectionEnd;
@@ -52,5 +54,6 @@ pub(super) fn router(state: Arc<PageState>) -> Router {
         .route("/api/rollout/abort", post(rollout::abort))
         .route("/api/token", post(changes::check))
         .layer(DefaultBodyLimit::max(BODY))
+        .layer(from_fn(origin::guard))
         .with_state(state)
 }

@@ -15,11 +15,14 @@ use crate::plugin::SettingsReader;
 /// How long whoever has a wrong token waits for the answer: nobody tries many.
 const WRONG: Duration = Duration::from_secs(1);
 
+/// What proxies add to what they forward.
+const FORWARDED: [&str; 5] = ["forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-real-ip"];
+
 /// Who may do what.
 pub(crate) struct Admin {
     /// None if nobody may change anything.
     token: Option<SettingsReader>,
-    /// Whether only this machine reaches the address that is listened on.
+    /// Whether only this machine reaches the address that is listened on, as far as is known.
     local: bool,
 }
 
@@ -43,19 +46,20 @@ impl Admin {
         }
     }
 
-    /// Whether dead letters are shown to whoever asks.
-    pub(super) fn shows_letters(&self) -> bool {
-        self.local
+    /// Whether dead letters are shown to whoever asks so.
+    pub(super) fn shows_letters(&self, headers: &HeaderMap) -> bool {
+        self.local && !is_forwarded(headers)
     }
 
     /// Whether who asks may read dead letters. `Err` is the answer if not.
     pub(super) async fn may_read(&self, headers: &HeaderMap) -> Result<(), Response> {
-        if self.local {
+        if self.shows_letters(headers) {
             return Ok(());
         }
         if self.token.is_none() {
-            let problem = "this host listens on an address that others can reach, so dead letters are shown only to \
-                           who has a token; give it one by http-admin, or use `tidegate dead`";
+            let problem = "others can reach this host, by its address or by what stands in front of it, so dead \
+                           letters are shown only to who has a token; give it one by http-admin, or use \
+                           `tidegate dead`";
             return Err(refuse(StatusCode::FORBIDDEN, problem));
         }
         self.may_change(headers).await
@@ -86,6 +90,11 @@ impl Admin {
     }
 }
 
+/// Whether a proxy says that somebody else asks. One that says nothing is known by `http-names` only.
+fn is_forwarded(headers: &HeaderMap) -> bool {
+    FORWARDED.iter().any(|name| headers.contains_key(*name))
+}
+
 /// Reads the token as it is now.
 async fn read(reader: &SettingsReader) -> Result<String, String> {
     let settings = reader.read().await.map_err(|fault| match fault {
@@ -96,5 +105,23 @@ async fn read(reader: &SettingsReader) -> Result<String, String> {
     match HttpAdmin::problem(&token) {
         Some(problem) => Err(format!("the token of http-admin {problem}; make another")),
         None => Ok(token),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::{HeaderName, HeaderValue};
+
+    use super::*;
+
+    #[test]
+    fn letters_are_shown_without_a_token_only_to_who_asks_this_machine_itself() {
+        let none = HeaderMap::new();
+        assert!(Admin::new(None, true).shows_letters(&none));
+        assert!(!Admin::new(None, false).shows_letters(&none));
+        for name in FORWARDED {
+            let headers = HeaderMap::from_iter([(HeaderName::from_static(name), HeaderValue::from_static("x"))]);
+            assert!(!Admin::new(None, true).shows_letters(&headers), "{name}");
+        }
     }
 }

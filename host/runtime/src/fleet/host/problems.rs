@@ -1,0 +1,122 @@
+//! What does not work between a host and its fleet, and what mends it.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+use crate::config::units::show_duration;
+
+/// For how long a bucket keeps its keys at least where that matters to nobody: a leader writes its lease far more
+/// often.
+const LONG: Duration = Duration::from_secs(3600);
+
+/// What a problem is of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Concern {
+    /// Another process has the host's id.
+    Doubled,
+    /// The bucket cannot be found or made, or the host's entry cannot be written.
+    Entry,
+    /// The bucket cannot be watched.
+    Watch,
+    /// The bucket forgets what is written, and can be used so far.
+    Forgetting,
+}
+
+impl Concern {
+    /// Whether it keeps the host from the bucket.
+    fn cuts_off(self) -> bool {
+        matches!(self, Self::Entry | Self::Watch)
+    }
+}
+
+/// The problems that a host has now with the bucket of this name.
+pub(in crate::fleet) struct Problems {
+    bucket: String,
+    of: Mutex<BTreeMap<Concern, String>>,
+    /// What was told last of a key that cannot be read.
+    unreadable: Mutex<String>,
+}
+
+impl Problems {
+    /// None so far.
+    pub(super) fn new(bucket: &str) -> Self {
+        Self { bucket: bucket.to_owned(), of: Mutex::default(), unreadable: Mutex::default() }
+    }
+
+    /// Notes whether something works.
+    pub(super) fn note(&self, concern: Concern, problem: Option<String>) {
+        let mut of = self.of.lock();
+        match problem {
+            Some(problem) => drop(of.insert(concern, problem)),
+            None => drop(of.remove(&concern)),
+        }
+    }
+
+    /// Whether this does not work.
+    pub(super) fn has(&self, concern: Concern) -> bool {
+        self.of.lock().contains_key(&concern)
+    }
+
+    /// What matters most of what does not work.
+    pub(super) fn first(&self) -> Option<String> {
+        let (concern, problem) = self.of.lock().first_key_value().map(|(of, text)| (*of, text.clone()))?;
+        Some(if concern.cuts_off() { self.unusable(&problem) } else { problem })
+    }
+
+    /// Whether the bucket cannot be used.
+    pub(super) fn cut_off(&self) -> bool {
+        self.of.lock().keys().any(|concern| concern.cuts_off())
+    }
+
+    /// Why the bucket cannot be used, and what that means.
+    pub(in crate::fleet) fn unusable(&self, problem: &str) -> String {
+        let bucket = &self.bucket;
+        format!("the fleet's bucket {bucket} cannot be used: {problem}; meanwhile this host keeps its last share")
+    }
+
+    /// Logs what is wrong with a key, once.
+    pub(in crate::fleet) fn tell_unreadable(&self, problem: String) {
+        let mut told = self.unreadable.lock();
+        if *told != problem {
+            tracing::error!(bucket = self.bucket, "{problem}");
+            *told = problem;
+        }
+    }
+}
+
+/// What is wrong with a bucket of this name that forgets a key after so long.
+pub(super) fn forgetting(bucket: &str, after: Option<Duration>) -> Option<String> {
+    let after = after.filter(|after| *after < LONG)?;
+    Some(format!(
+        "the fleet's bucket {bucket} forgets what hosts write after {} (max_age), and with it who leads and what the \
+         policy goes on from; `nats stream edit KV_{bucket} --max-age=0s`",
+        show_duration(&after)
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bucket_that_forgets_soon_is_told_with_what_mends_it() {
+        let hour = Duration::from_secs(3600);
+        assert_eq!(forgetting("F", None), None);
+        assert_eq!(forgetting("F", Some(hour)), None);
+        let problem = forgetting("F", Some(Duration::from_secs(2))).unwrap();
+        assert!(problem.contains("after 2s") && problem.contains("nats stream edit KV_F --max-age=0s"), "{problem}");
+    }
+
+    #[test]
+    fn what_cuts_a_host_off_is_told_before_what_does_not() {
+        let problems = Problems::new("F");
+        problems.note(Concern::Forgetting, Some("forgets".to_owned()));
+        assert_eq!((problems.first().as_deref(), problems.cut_off()), (Some("forgets"), false));
+        problems.note(Concern::Watch, Some("no right".to_owned()));
+        assert!(problems.cut_off() && problems.first().unwrap().contains("cannot be used: no right"));
+        problems.note(Concern::Watch, None);
+        assert_eq!((problems.first().as_deref(), problems.cut_off()), (Some("forgets"), false));
+    }
+}
