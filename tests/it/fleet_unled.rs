@@ -49,7 +49,7 @@ async fn where_the_host_that_has_all_of_the_limits_is_gone_and_so_is_the_bucket_
     one.stop().await;
     site.publish_all("in.work.a", (0..10).map(|_| "ok".to_owned())).await;
     site.settled("work").await;
-    assert!(two.workers("work").0 > 0);
+    eventually("it had workers", async || two.workers("work").0 > 0).await;
 }
 
 /// A server with the fleet's bucket, which forgets a key after so long, or never.

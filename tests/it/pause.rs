@@ -102,6 +102,11 @@ async fn the_configuration_pauses_a_workload_when_it_starts_and_lets_it_go_on() 
     assert_eq!(command(&file, &["resume", "still"]).await.code, Some(0), "it is not paused, and that is fine");
 }
 
+/// Runs a command until it is done: the server may still be removing the files of a consumer that was deleted.
+async fn done(file: &tempfile::NamedTempFile, arguments: &[&str]) {
+    eventually("the command is done", async || command(file, arguments).await.code == Some(0)).await;
+}
+
 /// Awaits that a workload's consumer is there, and gives whether it is paused.
 async fn is_paused(site: &Site, name: &str) -> bool {
     let asked = format!("CONSUMER.INFO.{name}.{name}-workers");
@@ -119,12 +124,12 @@ async fn a_consumer_that_is_made_anew_stays_as_somebody_has_paused_it() {
     let Some((site, file)) = site("kept").await else { return };
     let (host, address) = Host::over_http(site, Workload { paused: Some(false), ..workers("kept", 1) }).await;
     host.ready(1).await;
-    command(&file, &["pause", "kept"]).await;
+    done(&file, &["pause", "kept"]).await;
     seen(&address, true).await;
     host.delete_consumer("kept").await;
     assert!(is_paused(&host, "kept").await, "it is so from its first moment");
     log::logged(&["\"kept\"", "it is paused as before: somebody had paused it", "`tidegate resume`"]).await;
-    command(&file, &["resume", "kept"]).await;
+    done(&file, &["resume", "kept"]).await;
     seen(&address, false).await;
 
     // Somebody else makes it, and pauses it: the host, which waits longer each time, finds it so.
@@ -145,7 +150,7 @@ async fn a_consumer_that_is_made_anew_stays_as_somebody_has_paused_it() {
     log::logged(&["\"kept\"", "2190-01-31T12:00:00Z", "it is paused as before: somebody had paused it"]).await;
     assert_eq!(host.consumer("kept").await.num_pending, 1);
     assert_eq!(log::count(&["\"kept\"", "as paused says"]), 0);
-    command(&file, &["resume", "kept"]).await;
+    done(&file, &["resume", "kept"]).await;
     host.settled("kept").await;
 }
 
@@ -157,7 +162,7 @@ async fn a_consumer_that_is_made_anew_stays_as_somebody_has_resumed_it() {
     seen(&address, true).await;
     host.delete_consumer("going").await;
     assert!(is_paused(&host, "going").await, "nobody has resumed it");
-    command(&file, &["resume", "going"]).await;
+    done(&file, &["resume", "going"]).await;
     seen(&address, false).await;
     host.delete_consumer("going").await;
     log::logged(&["\"going\"", "it is not paused, as before, though paused = true"]).await;

@@ -17,6 +17,10 @@ use crate::status::workload::WorkloadState;
 /// A consumer that is gone again within so long is recreated ever later, at most so far apart.
 const SETTLED: Duration = Duration::from_secs(60);
 
+/// How long one that was deleted is left alone first: the server says so before it has removed the files, and may
+/// remove those of one that is made meanwhile.
+const REMOVED: Duration = Duration::from_millis(200);
+
 /// The pulls on one consumer.
 pub(crate) struct PullHealth<'a> {
     pub(crate) state: &'a WorkloadState,
@@ -90,7 +94,7 @@ async fn awaited(due: Instant, mut notices: watch::Receiver<Option<Notice>>) -> 
     }
 }
 
-/// When a consumer is recreated: at once, and ever later if that does not last.
+/// When a consumer is recreated: soon, and ever later if that does not last.
 #[derive(Debug)]
 struct Schedule {
     last: Option<Instant>,
@@ -107,7 +111,7 @@ impl Schedule {
         if lasted {
             self.backoff.reset();
         }
-        let next = if lasted { now } else { now + self.backoff.pause() };
+        let next = now + if lasted { REMOVED } else { self.backoff.pause() };
         self.last = Some(next);
         next
     }
@@ -127,7 +131,7 @@ mod tests {
             made += 1;
         }
         assert!(made <= 16, "{made}");
-        assert_eq!(schedule.next(now + 2 * SETTLED), now + 2 * SETTLED);
+        assert_eq!(schedule.next(now + 2 * SETTLED), now + 2 * SETTLED + REMOVED);
     }
 
     #[tokio::test(start_paused = true)]

@@ -48,7 +48,8 @@ impl Told {
                 key,
                 revision,
                 reason = why,
-                "a key of the fleet's bucket cannot be read, and is passed over; whoever wrote it should not write there"
+                "a key of the fleet's bucket cannot be read, and is passed over; whoever wrote it should not write \
+                 there"
             );
             told.insert(key);
         }

@@ -47,8 +47,9 @@ fn forgets(config: &StreamConfig, edit: &str) -> Option<String> {
     let limits = [("max_msgs", config.max_msgs), ("max_bytes", config.max_bytes)];
     let (limit, most) = limits.into_iter().find(|(_, most)| *most > 0 && !config.is_discard_new())?;
     Some(format!(
-        "stream {} for dead letters: its {limit} is {most} with discard policy `old`, so the oldest letters are deleted \
-         when it is full; {edit} has it take no more instead, and messages stay in their streams until there is room",
+        "stream {} for dead letters: its {limit} is {most} with discard policy `old`, so the oldest letters are \
+         deleted when it is full; {edit} has it take no more instead, and messages stay in their streams until there \
+         is room",
         config.name
     ))
 }
