@@ -1,5 +1,7 @@
 //! Decisions that are kept in a stream.
 
+use async_nats::jetstream::stream;
+
 use super::*;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -18,6 +20,20 @@ async fn a_stream_that_cannot_have_the_journal_is_told_and_keeps_no_workload_fro
     eventually("/readyz tells it", async || {
         let (code, text) = get(&address, "/readyz").await;
         code == 503 && text.contains("the journal's stream TAKEN cannot be used: it is there, and not bound to")
+    })
+    .await;
+    let forgets = stream::Config {
+        name: "TAKEN".to_owned(),
+        subjects: vec!["tidegate.journal.*".to_owned()],
+        retention: stream::RetentionPolicy::Interest,
+        ..stream::Config::default()
+    };
+    site.js.update_stream(forgets).await.unwrap();
+    eventually("/readyz tells that it would keep nothing", async || {
+        let (code, text) = get(&address, "/readyz").await;
+        code == 503
+            && text.contains("interest retention")
+            && text.contains("`nats stream edit TAKEN --retention=limits`")
     })
     .await;
     site.js.delete_stream("TAKEN").await.unwrap();

@@ -1,5 +1,7 @@
 //! Buckets at the start, and what `check` and `permissions` say of them.
 
+use std::sync::Arc;
+
 use tidegate_artifacts::workers::DEDUPE;
 use tidegate_runtime::config::{Config, Manage, Queue, Workload};
 use tidegate_test_artifacts::probes::MESSAGING;
@@ -70,24 +72,34 @@ async fn check_says_which_buckets_are_missing_and_permissions_what_they_need() {
     assert!(!ended.said().contains("$KV.prices"), "{}", ended.said());
 }
 
-#[tokio::test]
-async fn check_warns_of_a_handler_that_imports_key_value_and_is_granted_none() {
-    let (directory, site) = (tempfile::tempdir().unwrap(), Site::new().await);
+/// A site with a handler that imports `wasi:keyvalue`, and one of `wasmcloud:messaging`.
+async fn site_of_two() -> Arc<Site> {
+    let site = Site::new().await;
     site.install("dedupe", DEDUPE);
     site.install("peer", MESSAGING);
+    site
+}
+
+/// What `check` says of a workload with this handler, which passes.
+async fn checked(site: &Site, handler: &str, grants: &str) -> String {
+    let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("tidegate.toml");
     let cache = concat!(env!("CARGO_TARGET_TMPDIR"), "/plugin-cache");
-    let check = async |handler: &str, grants: &str| {
-        let text = format!(
-            "plugins.dir = \"{}\"\n[workload.w]\nstream = \"S\"\nhandler = \"{handler}\"\npolicy = \"fixed\"\n\
-             {grants}\n",
-            site.plugins.path().display()
-        );
-        std::fs::write(&path, text).unwrap();
-        let ended = run(["check", "--cache-dir", cache, "--config", path.to_str().unwrap()]).await;
-        assert_eq!(ended.code, Some(0), "{}", ended.said());
-        ended.said()
-    };
+    let text = format!(
+        "plugins.dir = \"{}\"\n[workload.w]\nstream = \"S\"\nhandler = \"{handler}\"\npolicy = \"fixed\"\n\
+         {grants}\n",
+        site.plugins.path().display()
+    );
+    std::fs::write(&path, text).unwrap();
+    let ended = run(["check", "--cache-dir", cache, "--config", path.to_str().unwrap()]).await;
+    assert_eq!(ended.code, Some(0), "{}", ended.said());
+    ended.said()
+}
+
+#[tokio::test]
+async fn check_warns_of_a_handler_that_imports_key_value_and_is_granted_none() {
+    let site = site_of_two().await;
+    let check = async |handler: &str, grants: &str| checked(&site, handler, grants).await;
     let said = check("dedupe", "").await;
     assert!(said.contains("dedupe.wasm imports wasi:keyvalue, and grants.kv grants it nothing"), "{said}");
     let said = check("dedupe", "grants.kv = [\"read-write seen\"]").await;
@@ -100,22 +112,8 @@ async fn check_warns_of_a_handler_that_imports_key_value_and_is_granted_none() {
 
 #[tokio::test]
 async fn check_warns_of_what_is_granted_and_cannot_be_used() {
-    let (directory, site) = (tempfile::tempdir().unwrap(), Site::new().await);
-    site.install("dedupe", DEDUPE);
-    site.install("peer", MESSAGING);
-    let path = directory.path().join("tidegate.toml");
-    let cache = concat!(env!("CARGO_TARGET_TMPDIR"), "/plugin-cache");
-    let check = async |handler: &str, grants: &str| {
-        let text = format!(
-            "plugins.dir = \"{}\"\n[workload.w]\nstream = \"S\"\nhandler = \"{handler}\"\npolicy = \"fixed\"\n\
-             {grants}\n",
-            site.plugins.path().display()
-        );
-        std::fs::write(&path, text).unwrap();
-        let ended = run(["check", "--cache-dir", cache, "--config", path.to_str().unwrap()]).await;
-        assert_eq!(ended.code, Some(0), "{}", ended.said());
-        ended.said()
-    };
+    let site = site_of_two().await;
+    let check = async |handler: &str, grants: &str| checked(&site, handler, grants).await;
     for (handler, grants, expected) in [
         (
             "dedupe",

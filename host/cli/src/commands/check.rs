@@ -185,10 +185,6 @@ async fn plugin_files(config: &Config, connect: bool, answer: &mut CheckReport) 
     answer.warnings.extend(config.warnings());
     for workload in &config.workloads {
         answer.warnings.extend(workload.warnings().iter().map(|said| format!("workload {}: {said}", workload.name)));
-        if workload.grants.http_ca.is_some() && workload.grants.http.is_empty() {
-            let said = "grants.http-ca is of no use without grants.http, which says where requests may go";
-            answer.warnings.push(format!("workload {}: {said}", workload.name));
-        }
     }
     let Some(bucket) = &config.plugins.origin.bucket else {
         let files = PluginFiles::in_directory(config, connect, &mut answer.problems).await?;

@@ -103,7 +103,12 @@ impl Workload {
     /// What a person should know, as far as the file says it.
     pub fn warnings(&self) -> Vec<String> {
         let reads = if self.queue.filter.is_empty() { &self.queue.subjects } else { &self.queue.filter };
-        self.grants.loops_over(&self.queue.stream, reads)
+        let mut warnings = self.grants.loops_over(&self.queue.stream, reads);
+        if self.grants.http_ca.is_some() && self.grants.http.is_empty() {
+            let said = "grants.http-ca is of no use without grants.http, which says where requests may go";
+            warnings.push(said.to_owned());
+        }
+        warnings
     }
 
     /// The plugins that it names: as what (`handler`, `policy`, `shadow`), by which name, and what they are pinned to.

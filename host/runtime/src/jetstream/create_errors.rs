@@ -124,8 +124,7 @@ fn of_consumer(code: u64) -> Option<String> {
     match code {
         10121 => key(
             "max-ack-pending",
-            "The server, the account or the stream's consumer_limits allow less; lower it, \
-                                         or scale.max or pull.batch",
+            "The server, the account or the stream's consumer_limits allow less; lower it, or scale.max or pull.batch",
         ),
         10093 => key("filter", "The stream has no such subjects; change"),
         10138 => key("filter", "The subjects overlap; change"),
@@ -167,6 +166,7 @@ mod tests {
         }
         assert_eq!(remedy(Creation::Stream, 10003), None);
     }
+
     #[test]
     fn no_remedy_names_a_key_that_its_table_does_not_have() {
         let workload = ["subjects", "max-bytes", "filter", "max-ack-pending"];

@@ -108,6 +108,13 @@ fn fits(client: &Client, config: &StreamConfig) -> Result<(), String> {
     if config.no_ack {
         return Err("it acknowledges no publication (no_ack), so no line could be known to be kept".to_owned());
     }
+    if config.is_interest() {
+        let name = &config.name;
+        return Err(format!(
+            "it has interest retention, so a line is gone at once where no consumer waits for it; `nats stream edit \
+             {name} --retention=limits`"
+        ));
+    }
     match reserved(config, Some(JOURNAL), client.inbox()) {
         Some(SettingsRefusal { problem, remedy }) => Err(format!("{problem}. {remedy}")),
         None => Ok(()),

@@ -1,10 +1,10 @@
 //! Texts of a request that wasmtime keeps however long they are. An instance could have the host keep gigabytes with
 //! them, which no limit of its memory counts, so here they have a bound.
 
-use wasmtime::component::{Linker, Resource};
-use wasmtime_wasi_http::WasiHttpView;
+use wasmtime::component::{Lift, Linker, LinkerInstance, Resource};
 use wasmtime_wasi_http::p2::bindings::http::types as p2;
 use wasmtime_wasi_http::p3::bindings::http::types as p3;
+use wasmtime_wasi_http::{WasiHttpCtxView, WasiHttpView};
 
 /// Bytes of a method that has no name of its own. The longest that is registered has 17.
 const METHOD: usize = 64;
@@ -20,64 +20,50 @@ type Set = Result<(), ()>;
 
 /// Puts bounds on what is linked already.
 pub(crate) fn bound<T: WasiHttpView + 'static>(linker: &mut Linker<T>) -> wasmtime::Result<()> {
+    use p2::{HostOutgoingRequest, Method};
     linker.allow_shadowing(true);
     let mut types = linker.instance(TYPES)?;
-    types.func_wrap(
-        "[method]outgoing-request.set-method",
-        |mut store, (request, method): (Resource<p2::OutgoingRequest>, p2::Method)| {
-            let set = if matches!(&method, p2::Method::Other(name) if name.len() > METHOD) {
-                Err(())
-            } else {
-                p2::HostOutgoingRequest::set_method(&mut store.data_mut().http(), request, method)?
-            };
-            wasmtime::Result::<(Set,)>::Ok((set,))
-        },
-    )?;
-    types.func_wrap(
-        "[method]outgoing-request.set-authority",
-        |mut store, (request, authority): (Resource<p2::OutgoingRequest>, Option<String>)| {
-            let set = if is_long(authority.as_deref()) {
-                Err(())
-            } else {
-                p2::HostOutgoingRequest::set_authority(&mut store.data_mut().http(), request, authority)?
-            };
-            wasmtime::Result::<(Set,)>::Ok((set,))
-        },
-    )?;
+    let name = |method: &Method| if let Method::Other(name) = method { name.len() } else { 0 };
+    shadow(&mut types, "[method]outgoing-request.set-method", (name, METHOD), |view, request, method| {
+        HostOutgoingRequest::set_method(view, request, method)
+    })?;
+    shadow(&mut types, "[method]outgoing-request.set-authority", (length, AUTHORITY), |view, request, authority| {
+        HostOutgoingRequest::set_authority(view, request, authority)
+    })?;
     linker.allow_shadowing(false);
     Ok(())
 }
 
 /// The same of WASI 0.3.
 pub(crate) fn bound_async<T: WasiHttpView + 'static>(linker: &mut Linker<T>) -> wasmtime::Result<()> {
+    use p3::{HostRequest, Method};
     linker.allow_shadowing(true);
     let mut types = linker.instance(ASYNC_TYPES)?;
-    types.func_wrap(
-        "[method]request.set-method",
-        |mut store, (request, method): (Resource<p3::Request>, p3::Method)| {
-            let set = if matches!(&method, p3::Method::Other(name) if name.len() > METHOD) {
-                Err(())
-            } else {
-                p3::HostRequest::set_method(&mut store.data_mut().http(), request, method)?
-            };
-            wasmtime::Result::<(Set,)>::Ok((set,))
-        },
-    )?;
-    types.func_wrap(
-        "[method]request.set-authority",
-        |mut store, (request, authority): (Resource<p3::Request>, Option<String>)| {
-            let set = if is_long(authority.as_deref()) {
-                Err(())
-            } else {
-                p3::HostRequest::set_authority(&mut store.data_mut().http(), request, authority)?
-            };
-            wasmtime::Result::<(Set,)>::Ok((set,))
-        },
-    )?;
+    let name = |method: &Method| if let Method::Other(name) = method { name.len() } else { 0 };
+    shadow(&mut types, "[method]request.set-method", (name, METHOD), |view, request, method| {
+        HostRequest::set_method(view, request, method)
+    })?;
+    shadow(&mut types, "[method]request.set-authority", (length, AUTHORITY), |view, request, authority| {
+        HostRequest::set_authority(view, request, authority)
+    })?;
     linker.allow_shadowing(false);
     Ok(())
 }
 
-fn is_long(authority: Option<&str>) -> bool {
-    authority.is_some_and(|authority| authority.len() > AUTHORITY)
+/// Puts a function in the place of the one of this name. It sets as that does, but nothing that is longer than `most`.
+fn shadow<T: WasiHttpView + 'static, R: 'static, V: Lift + 'static>(
+    types: &mut LinkerInstance<'_, T>,
+    name: &str,
+    (length, most): (fn(&V) -> usize, usize),
+    set: fn(&mut WasiHttpCtxView<'_>, Resource<R>, V) -> wasmtime::Result<Set>,
+) -> wasmtime::Result<()> {
+    types.func_wrap(name, move |mut store, (request, value): (Resource<R>, V)| {
+        let is_long = length(&value) > most;
+        let done = if is_long { Err(()) } else { set(&mut store.data_mut().http(), request, value)? };
+        Ok::<(Set,), wasmtime::Error>((done,))
+    })
+}
+
+fn length(authority: &Option<String>) -> usize {
+    authority.as_ref().map_or(0, String::len)
 }
