@@ -66,6 +66,38 @@ async fn a_stream_that_keeps_so_many_letters_of_a_workload_is_not_used() {
     waits_until_mended("lastonly", made, "its max_msgs_per_subject is 1", remedy).await;
 }
 
+/// Somebody edits the stream while a workload runs: no message is ended without its letter.
+async fn is_seen_while_it_runs(name: &str, edit: impl FnOnce(Config) -> Config, problem: &str, remedy: &str) {
+    let host = Host::launch(Site::new().await, Duration::from_secs(20), vec![once(name)]);
+    host.ready(1).await;
+    let made = host.js.get_stream(DEAD).await.unwrap().cached_info().config.clone();
+    host.js.update_stream(edit(made.clone())).await.unwrap();
+    for _ in 0..3 {
+        host.publish(&format!("in.{name}.a"), "reject me").await;
+    }
+    log::logged(&[&format!("\"{name}\""), problem, remedy]).await;
+    host.unsettled(name, 3).await;
+    assert_eq!(host.stored(DEAD).await.len(), 0);
+    host.js.update_stream(made).await.unwrap();
+    host.stored_count(DEAD, 3).await;
+    host.settled(name).await;
+    host.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_that_is_edited_to_keep_letters_only_for_consumers_takes_none() {
+    let edit = |made| Config { retention: RetentionPolicy::Interest, ..made };
+    let remedy = "`nats stream edit TIDEGATE_DEAD --retention=limits`";
+    is_seen_while_it_runs("nowinterested", edit, "it has interest retention", remedy).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_that_is_edited_to_keep_the_last_letter_of_a_workload_takes_none() {
+    let edit = |made| Config { max_messages_per_subject: 1, discard: DiscardPolicy::Old, ..made };
+    let remedy = "`nats stream edit TIDEGATE_DEAD --max-msgs-per-subject=-1`";
+    is_seen_while_it_runs("nowlastonly", edit, "its max_msgs_per_subject is 1", remedy).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn that_a_full_stream_forgets_its_oldest_letters_is_told_once() {
     let site = Site::new().await;

@@ -40,6 +40,18 @@ async fn a_stream_that_cannot_have_the_journal_is_told_and_keeps_no_workload_fro
     // It is made now, for a workload may make what is missing.
     eventually("it is ready", async || get(&address, "/readyz").await.0 == 200).await;
     eventually("decisions are stored", async || !site.stored("TAKEN").await.is_empty()).await;
+    // The same of a stream that is edited while lines go there.
+    let mut made = site.js.get_stream("TAKEN").await.unwrap().cached_info().config.clone();
+    made.retention = stream::RetentionPolicy::Interest;
+    site.js.update_stream(made.clone()).await.unwrap();
+    eventually("/readyz tells that it keeps nothing any more", async || {
+        let (code, text) = get(&address, "/readyz").await;
+        code == 503 && text.contains("lines of the journal are not stored") && text.contains("interest retention")
+    })
+    .await;
+    made.retention = stream::RetentionPolicy::Limits;
+    site.js.update_stream(made).await.unwrap();
+    eventually("it is ready again", async || get(&address, "/readyz").await.0 == 200).await;
     host.stop().await;
 }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use async_nats::jetstream::object_store::{Config, ObjectMetadata, ObjectStore};
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 use tidegate_artifacts::policies;
 use tidegate_runtime::config::Plugins;
@@ -12,9 +13,10 @@ use tidegate_test_artifacts::probes;
 use super::{Setup, digest};
 use crate::connections::permissions;
 use crate::support::cli::{Ended, Running, run, tidegate};
-use crate::support::eventually;
 use crate::support::host::Host;
 use crate::support::site::Site;
+use crate::support::web::get;
+use crate::support::{eventually, raw};
 
 const BUCKET: &str = "TIDEGATE_PLUGINS";
 
@@ -294,4 +296,48 @@ async fn a_host_needs_no_more_for_its_bucket_than_is_printed() {
     store.put("probe", &mut &*probes::WORKER_V2).await.unwrap();
     eventually("the new one is used", async || site.request("in.work.a", "version").await == "v2").await;
     assert_eq!(permissions::violations(&site).await, Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_client_library_cannot_read_in_a_bucket_costs_no_connection_again_and_no_other_plugin() {
+    const BROKEN: &[u8] = b"NATS/1.0\r\nA: \xff\r\n\r\n";
+    let site = Site::new().await;
+    let (setup, url) = (setup(&site, "").await, site.nats.servers[0].clone());
+    let store = pushed(&setup, probes::WORKER_V1).await;
+    let description = |name: &str| format!("$O.{BUCKET}.M.{}", data_encoding::BASE64URL.encode(name.as_bytes()));
+    raw::publish(&url, [b"$O.TIDEGATE_PLUGINS.M.", &b"\xff\xfe"[..]].concat(), b"", b"{}").await;
+    raw::publish(&url, &description("other"), BROKEN, b"{}").await;
+    let host = setup.host().await;
+    host.uses("probe", probes::WORKER_V1).await;
+    let losses = async || {
+        let status: Value = serde_json::from_str(&get(&host.address, "/status").await.1).unwrap();
+        status["nats"]["reconnects"].as_u64().unwrap()
+    };
+    assert_eq!(losses().await, 0);
+    // What comes while it is watched costs one connection at most, and is read again on none.
+    raw::publish(&url, &description("probe"), BROKEN, b"{}").await;
+    host.problem("probe", &["its description in the bucket cannot be read (its headers cannot be read"]).await;
+    let lost = losses().await;
+    assert!(lost <= 1, "{lost}");
+    let list = plugin(&setup, &["list"]).await;
+    assert!(list.code == Some(0) && list.stdout.contains("its headers cannot be read"), "{}", list.said());
+    // It is replaced by what is pushed, and so are chunks with such headers.
+    let ended = push(&setup, "probe", probes::WORKER_V2).await;
+    assert_eq!(ended.code, Some(0), "{}", ended.said());
+    host.uses("probe", probes::WORKER_V2).await;
+    raw::publish(&url, &format!("$O.{BUCKET}.C.odd"), BROKEN, probes::WORKER_V1).await;
+    let mut info = serde_json::to_value(store.info("probe").await.unwrap()).unwrap();
+    let digest = format!("SHA-256={}", data_encoding::BASE64URL.encode(&Sha256::digest(probes::WORKER_V1)));
+    for (key, value) in [
+        ("nuid", Value::from("odd")),
+        ("chunks", 1.into()),
+        ("size", probes::WORKER_V1.len().into()),
+        ("digest", digest.into()),
+    ] {
+        info[key] = value;
+    }
+    let payload = serde_json::to_vec(&info).unwrap();
+    site.js.publish(description("probe"), payload.into()).await.unwrap().await.unwrap();
+    host.uses("probe", probes::WORKER_V1).await;
+    assert_eq!((host.version().await.as_str(), losses().await), ("v1", lost));
 }

@@ -2,6 +2,9 @@
 
 use std::sync::{Arc, OnceLock};
 
+use tokio::sync::Mutex;
+use tokio::time::Instant;
+
 use super::connect::Client;
 use super::publisher::Publisher;
 use crate::config::{Grants, published};
@@ -20,6 +23,8 @@ pub(super) struct WorkloadBinding {
     pub(super) is_partition: bool,
     /// The name of the stream of dead letters.
     pub(super) dead_letters: String,
+    /// When that stream was last seen to keep letters.
+    pub(super) letters_seen: Mutex<Option<Instant>>,
     pub(super) host: String,
     pub(super) grants: Grants,
     pub(super) traffic: Arc<Traffic>,

@@ -1,6 +1,8 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use tokio::sync::Mutex;
+
 use super::binding::WorkloadBinding;
 use super::bucket::Histories;
 use super::consumer_watch::{Follow, FoundAtSetup, OwnPlaces};
@@ -125,6 +127,7 @@ impl BoundConsumer {
             consumer: workload.queue.consumer.clone(),
             is_partition: workload.queue.partition.is_some(),
             dead_letters: dead_letters.stream.clone(),
+            letters_seen: Mutex::default(),
             host: host.to_owned(),
             grants: workload.grants.clone(),
             traffic: Arc::default(),

@@ -3,16 +3,21 @@ use std::time::Duration;
 use async_nats::header::HeaderMap;
 use async_nats::jetstream::stream;
 use bytes::Bytes;
+use tokio::time::Instant;
 
 use super::binding::WorkloadBinding;
 use super::header_map::headers;
 use super::publisher::PublishWindow;
+use super::settings::{SettingsRefusal, judge_letters};
 use crate::config::{DEAD_LETTERS, DeadLetters};
 use crate::contract::Author;
 use crate::contract::{Death, Delivery};
 use crate::dead_letter::draft::{Draft, LetterOrigin, Shape};
 use crate::dead_letter::{self, name};
 use crate::ports::EffectError;
+
+/// For how long the stream of dead letters counts as it was seen.
+const SEEN: Duration = Duration::from_secs(1);
 
 /// The stream of dead letters: each is stored with the subject `<workload>.dead`.
 ///
@@ -64,6 +69,7 @@ impl WorkloadBinding {
     }
 
     async fn keep(&self, draft: Draft, payload: Bytes) -> Result<u64, EffectError> {
+        self.keeps_letters().await?;
         let subject = dead_letter::subject(&self.workload);
         let (publisher, into) = (&self.publisher, &self.dead_letters);
         let store = |headers, payload| publisher.store(PublishWindow::Letters, subject.clone(), headers, payload, into);
@@ -77,5 +83,23 @@ impl WorkloadBinding {
                 store(headers(list)?, Bytes::new()).await
             }
         }
+    }
+
+    /// Looks whether the stream still keeps letters: somebody may have edited it since the workload was set up, and the
+    /// server would acknowledge a letter that it lets go at once.
+    async fn keeps_letters(&self) -> Result<(), EffectError> {
+        // Held meanwhile, so that many letters at once ask once.
+        let mut seen = self.letters_seen.lock().await;
+        if seen.is_some_and(|at| at.elapsed() < SEEN) {
+            return Ok(());
+        }
+        let (client, name) = (&self.client, &self.dead_letters);
+        if let Some(found) = client.stream_seen(name).await {
+            judge_letters(&found.config, client.inbox()).map_err(|SettingsRefusal { problem, remedy }| {
+                EffectError::Unavailable(format!("stream {name} for dead letters: {problem}; {remedy}"))
+            })?;
+        }
+        *seen = Some(Instant::now());
+        Ok(())
     }
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use async_nats::jetstream::stream::{self, Stream};
 use bytes::Bytes;
 use tokio::sync::mpsc;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::Client;
 use super::create_errors::{Creation, remedy};
@@ -22,6 +22,8 @@ use crate::journal::{ByteBudget, JournalSink, Trouble};
 const WAITING: usize = 1024;
 /// How long the server may take to store a line.
 const STORED_WITHIN: Duration = Duration::from_secs(10);
+/// For how long the stream counts as it was seen.
+const SEEN: Duration = Duration::from_secs(1);
 /// The shortest and the longest pause before a stream that cannot be used is looked for again.
 const AGAIN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(15));
 
@@ -133,21 +135,36 @@ impl Lines {
             client.reconnected(backoff.pause()).await;
         }
         self.trouble.end("the journal's stream");
+        let mut seen = Instant::now();
         while let Some((subject, line)) = self.waiting.recv().await {
             self.room.give(line.len());
-            let stored = async { client.context.publish(subject, line).await?.await };
-            let name = &self.config.name;
-            let problem = match timeout(STORED_WITHIN, stored).await {
-                Ok(Ok(ack)) if ack.stream == *name => {
-                    self.trouble.end("the journal's stream");
-                    continue;
+            match self.keep(&client, subject, line, &mut seen).await {
+                Ok(()) => self.trouble.end("the journal's stream"),
+                Err(problem) => {
+                    self.lost.fetch_add(1, Relaxed);
+                    let name = &self.config.name;
+                    self.trouble.begin(&format!("lines of the journal are not stored in its stream {name}: {problem}"));
                 }
-                Ok(Ok(ack)) => format!("stream {} takes them; bind {name} to {JOURNAL}, and no other", ack.stream),
-                Ok(Err(error)) => error.to_string(),
-                Err(_) => "no answer".to_owned(),
-            };
-            self.lost.fetch_add(1, Relaxed);
-            self.trouble.begin(&format!("lines of the journal are not stored in its stream {name}: {problem}"));
+            }
+        }
+    }
+
+    /// Stores a line. The error says what is wrong.
+    async fn keep(&self, client: &Client, subject: String, line: Bytes, seen: &mut Instant) -> Result<(), String> {
+        let name = &self.config.name;
+        // Somebody may have edited it, and the server would acknowledge a line that it lets go at once.
+        if seen.elapsed() >= SEEN {
+            if let Some(found) = client.stream_seen(name).await {
+                fits(client, &found.config)?;
+            }
+            *seen = Instant::now();
+        }
+        let stored = async { client.context.publish(subject, line).await?.await };
+        match timeout(STORED_WITHIN, stored).await {
+            Ok(Ok(ack)) if ack.stream == *name => Ok(()),
+            Ok(Ok(ack)) => Err(format!("stream {} takes them; bind {name} to {JOURNAL}, and no other", ack.stream)),
+            Ok(Err(error)) => Err(error.to_string()),
+            Err(_) => Err("no answer".to_owned()),
         }
     }
 }

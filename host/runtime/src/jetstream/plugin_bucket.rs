@@ -2,32 +2,24 @@
 
 use std::collections::HashMap;
 use std::fmt::Display;
-use std::time::Duration;
 
 use async_nats::HeaderMap;
-use async_nats::jetstream::Message;
-use async_nats::jetstream::consumer::DeliverPolicy;
-use async_nats::jetstream::consumer::push::OrderedConfig;
 use async_nats::jetstream::context::ObjectStoreErrorKind;
-use async_nats::jetstream::object_store::{Config, InfoErrorKind, ObjectInfo, ObjectLink, ObjectMetadata, ObjectStore};
+use async_nats::jetstream::object_store::{Config, ObjectInfo, ObjectLink, ObjectMetadata, ObjectStore};
 use data_encoding::{BASE64URL, HEXLOWER};
-use futures_util::{StreamExt, TryStreamExt, stream};
+use futures_util::{StreamExt, stream};
 use serde_json::json;
-use tokio::time::timeout;
 
-use super::Client;
-use crate::permissions::{Denial, Verb};
+use super::denied::unless_denied;
+use super::subject_watch::{Change, Followed, Unreadable};
+use super::{Client, raw_message};
 use crate::ports::{ObjectContent, ObjectEvent, ObjectEvents, ObjectFuture, PluginObject, PluginObjects};
 use crate::text::plain;
 
 /// The name of the signature in an object's metadata.
 const SIGNATURE: &str = "tidegate-signature";
-/// How long the next bytes of an object are waited for.
-const NEXT_BYTES: Duration = Duration::from_secs(10);
 /// Bytes that are set aside for an object before any came, however many it says it has.
 const AT_FIRST: u64 = 1 << 20;
-/// What the client library says of a description that it cannot read, before the cause.
-const UNDECODED: &str = "failed to decode info payload: ";
 /// Bytes of a text from the bucket that are told.
 const TOLD: usize = 200;
 
@@ -68,6 +60,10 @@ impl PluginBucket {
         format!("$O.{}.M.", self.name)
     }
 
+    fn description_subject(&self, name: &str) -> String {
+        self.descriptions() + &BASE64URL.encode(name.as_bytes())
+    }
+
     fn chunk_subject(&self, object: &ObjectInfo) -> String {
         format!("$O.{}.C.{}", self.name, object.nuid)
     }
@@ -89,58 +85,50 @@ impl PluginBucket {
 
     async fn unless_denied<T>(&self, api: &str, answer: impl Future<Output = T>) -> Result<T, String> {
         let asked = self.client.api_subject(&format!("{api}.{}", self.stream()));
-        let concerns = |denial: &Denial| denial.verb == Verb::Publish && denial.subject.starts_with(&asked);
-        self.client.denied.unless(concerns, answer).await.map_err(|denial| {
-            let allow = self.client.denied.grant(&denial);
-            format!(
-                "the NATS server does not let this user {} to `{allow}`; allow it (`tidegate permissions` prints all)",
-                denial.verb
-            )
-        })
+        unless_denied(&self.client, &asked, answer).await
     }
 
     async fn events(&self) -> Result<ObjectEvents, String> {
         self.store().await?;
-        let config = OrderedConfig {
-            deliver_subject: self.client.nats.new_inbox(),
-            description: Some("tidegate: the plugins of a host".to_owned()),
-            filter_subjects: vec![format!("{}>", self.descriptions())],
-            deliver_policy: DeliverPolicy::LastPerSubject,
-            ..OrderedConfig::default()
-        };
-        let failed = |error: &dyn Display| self.failed("it cannot be watched", error);
-        let made = self.client.context.create_consumer_on_stream(config, self.stream());
-        let consumer = self.unless_denied("CONSUMER.CREATE", made).await?.map_err(|error| failed(&error))?;
-        // Of an empty bucket nothing comes that could say that it was all.
-        let is_empty = consumer.cached_info().num_pending == 0;
-        let messages = consumer.messages().await.map_err(|error| failed(&error))?;
         let prefix = self.descriptions();
-        let changes = messages.flat_map(move |message| {
-            stream::iter(match message {
-                Ok(message) => events_of(&message, &prefix),
-                Err(error) => vec![Err(format!("the watch has ended: {error}; it is tried again"))],
+        let followed = Followed {
+            client: self.client.clone(),
+            stream: self.stream(),
+            filters: vec![format!("{prefix}>")],
+            description: "tidegate: the plugins of a host",
+        };
+        let (there, changes) = followed.watch().await?;
+        // Of an empty bucket nothing comes that could say that it was all.
+        let first = (there == 0).then_some(Ok(ObjectEvent::Known));
+        let events = changes.flat_map(move |change| {
+            stream::iter(match change {
+                Ok(change) => events_of(&change, &prefix).map(Ok).collect(),
+                Err(why) => vec![Err(why)],
             })
         });
-        let first = is_empty.then_some(Ok(ObjectEvent::Known));
-        Ok(stream::iter(first).chain(changes).boxed())
+        Ok(stream::iter(first).chain(events).boxed())
     }
 
     /// How an object is described now, or why nothing can be read by that; `None` if there is none.
-    async fn description(&self, store: &ObjectStore, name: &str) -> Result<Option<Result<ObjectInfo, String>>, String> {
-        match self.unless_denied("DIRECT.GET", store.info(name)).await? {
-            Ok(object) if object.deleted => Ok(None),
-            Ok(object) => Ok(Some(usable(object))),
-            Err(error) if error.kind() == InfoErrorKind::NotFound => Ok(None),
-            Err(error) => match error.to_string().split_once(UNDECODED) {
-                Some((_, why)) => Ok(Some(Err(undescribed(why)))),
-                None => Err(self.failed("it cannot be read", &error)),
-            },
+    async fn description(&self, name: &str) -> Result<Option<Result<ObjectInfo, String>>, String> {
+        let (stream, subject) = (self.stream(), self.description_subject(name));
+        let found = raw_message::last(&self.client, &stream, &subject);
+        let found = self.unless_denied("STREAM.MSG.GET", found).await?;
+        let found = found.map_err(|error| self.failed("it cannot be read", &format_args!("{error:#}")))?;
+        let Some(message) = found else { return Ok(None) };
+        if message.is_unreadable() {
+            return Ok(Some(Err(undescribed("its headers cannot be read"))));
         }
+        Ok(match serde_json::from_slice::<ObjectInfo>(&message.payload) {
+            Ok(object) if object.deleted => None,
+            Ok(object) => Some(usable(object)),
+            Err(error) => Some(Err(undescribed(&error.to_string()))),
+        })
     }
 
     async fn content(&self, name: &str, most: u64) -> Result<Option<(PluginObject, ObjectContent)>, String> {
-        let store = self.store().await?;
-        let Some(description) = self.description(&store, name).await? else { return Ok(None) };
+        self.store().await?;
+        let Some(description) = self.description(name).await? else { return Ok(None) };
         let object = match description {
             Ok(object) => object,
             Err(why) => return Ok(Some((unusable(name.to_owned(), 0, why.clone()), Err(why)))),
@@ -149,64 +137,35 @@ impl PluginBucket {
         if described.bytes > most {
             return Ok(Some((described, Ok(Vec::new()))));
         }
-        // Chunks that are not there would be waited for, and each time again.
-        if let Some(missing) = self.missing(&object).await? {
-            return Ok(Some((described, Err(missing))));
-        }
-        let bytes = self.chunks(&object, most.saturating_add(1)).await?;
-        Ok(Some((described, Ok(bytes))))
+        let content = self.chunks(&object, most.saturating_add(1)).await?;
+        Ok(Some((described, content)))
     }
 
     /// The chunks of an object by its description, whatever is described in its place meanwhile: `enough` bytes at
-    /// most. The library's `get` would read the description again, and follow it where it is a link by then.
-    async fn chunks(&self, object: &ObjectInfo, enough: u64) -> Result<Vec<u8>, String> {
+    /// most. The library's `get` would read the description again, and follow it where it is a link by then; and what
+    /// it cannot read would cost its connection.
+    async fn chunks(&self, object: &ObjectInfo, enough: u64) -> Result<ObjectContent, String> {
         let said = u64::try_from(object.size).unwrap_or(u64::MAX);
-        let mut bytes = Vec::with_capacity(usize::try_from(said.min(AT_FIRST)).unwrap_or_default());
-        if object.chunks == 0 {
-            return Ok(bytes);
-        }
         let enough = usize::try_from(enough).unwrap_or(usize::MAX);
-        let config = OrderedConfig {
-            deliver_subject: self.client.nats.new_inbox(),
-            filter_subject: self.chunk_subject(object),
-            ..OrderedConfig::default()
-        };
-        let failed = |error: &dyn Display| self.failed("it cannot be read to its end", error);
-        let made = self.client.context.create_consumer_on_stream(config, self.stream());
-        let consumer = self.unless_denied("CONSUMER.CREATE", made).await?.map_err(|error| failed(&error))?;
-        let mut chunks = consumer.messages().await.map_err(|error| failed(&error))?;
-        for _ in 0..object.chunks {
-            let Ok(Some(chunk)) = timeout(NEXT_BYTES, chunks.next()).await else {
-                let (come, limit) = (bytes.len(), NEXT_BYTES.as_secs());
-                return Err(format!("of its {said} bytes {come} came, and no more for {limit} s; it is tried again"));
+        let mut bytes = Vec::with_capacity(usize::try_from(said.min(AT_FIRST)).unwrap_or_default());
+        let (stream, subject, mut from) = (self.stream(), [self.chunk_subject(object)], 1);
+        for there in 0..object.chunks {
+            let next = raw_message::next(&self.client, &stream, from, &subject);
+            let next = self.unless_denied("STREAM.MSG.GET", next).await?;
+            let next = next.map_err(|error| self.failed("it cannot be read to its end", &format_args!("{error:#}")))?;
+            // A description comes after its chunks, so it does not help to wait.
+            let Some(chunk) = next else {
+                let said = object.chunks;
+                return Ok(Err(format!("of its {said} chunks the bucket has {there}; push it again")));
             };
-            let chunk = chunk.map_err(|error| failed(&error))?;
+            from = chunk.sequence.saturating_add(1);
             let room = enough.saturating_sub(bytes.len());
             bytes.extend_from_slice(chunk.payload.get(..room).unwrap_or(&chunk.payload));
-            let is_last = chunk.info().map_err(|error| failed(&error))?.pending == 0;
-            if is_last || bytes.len() >= enough {
+            if bytes.len() >= enough {
                 break;
             }
         }
-        Ok(bytes)
-    }
-
-    /// What is wrong where the bucket does not have all chunks of an object. A description comes after its chunks.
-    async fn missing(&self, object: &ObjectInfo) -> Result<Option<String>, String> {
-        let subject = self.chunk_subject(object);
-        let counted = async {
-            let stream = self.client.context.get_stream_no_info(self.stream()).await?;
-            let mut subjects = stream.info_with_subjects(&subject).await?;
-            let mut chunks = 0;
-            while let Some((_, count)) = subjects.try_next().await? {
-                chunks += count;
-            }
-            Ok::<usize, async_nats::Error>(chunks)
-        };
-        let there = self.unless_denied("STREAM.INFO", counted).await?;
-        let there = there.map_err(|error| self.failed("its chunks cannot be counted", &*error))?;
-        let said = object.chunks;
-        Ok((there < said).then(|| format!("of its {said} chunks the bucket has {there}; push it again")))
+        Ok(Ok(bytes))
     }
 
     /// Puts a plugin there, in place of one of its name. The bucket is made if it is not there.
@@ -220,7 +179,7 @@ impl PluginBucket {
             Err(problem) => return Err(problem),
         };
         // Of what is described there the client library removes the chunks: that has to be an object.
-        if let Ok(Some(Err(_))) = self.description(&store, name).await {
+        if let Ok(Some(Err(_))) = self.description(name).await {
             self.mark_removed(name).await?;
         }
         let metadata: HashMap<String, String> =
@@ -286,7 +245,7 @@ impl PluginBucket {
 
     /// Describes an object as removed that has no chunks of its own, or whose description does not say which.
     async fn mark_removed(&self, name: &str) -> Result<(), String> {
-        let subject = self.descriptions() + &BASE64URL.encode(name.as_bytes());
+        let subject = self.description_subject(name);
         let mut headers = HeaderMap::new();
         headers.insert("Nats-Rollup", "sub");
         let bucket = &self.name;
@@ -309,15 +268,21 @@ fn is_not_found(error: &dyn std::error::Error) -> bool {
     false
 }
 
-/// What the description of an object says, and that it was the last that was there.
-fn events_of(message: &Message, prefix: &str) -> Vec<Result<ObjectEvent, String>> {
-    let info = match message.info() {
-        Ok(info) => info,
-        Err(error) => return vec![Err(format!("the watch has ended: {error}; it is tried again"))],
+/// What a message says of the object that its subject names, and that it was the last that was there.
+fn events_of(change: &Change, prefix: &str) -> impl Iterator<Item = ObjectEvent> {
+    let event = match &change.message {
+        Ok(message) => event(message.subject.strip_prefix(prefix), &message.payload, change.sequence),
+        Err(Unreadable { subject, why }) => {
+            let name = subject.strip_prefix(prefix).and_then(decoded);
+            name.map(|name| ObjectEvent::Put(unusable(name, change.sequence, undescribed(why))))
+        }
     };
-    let event = event(message.subject.strip_prefix(prefix), &message.payload, info.stream_sequence);
-    let known = (info.pending == 0).then_some(ObjectEvent::Known);
-    event.into_iter().chain(known).map(Ok).collect()
+    event.into_iter().chain((change.pending == 0).then_some(ObjectEvent::Known))
+}
+
+/// The name of an object, as subjects have it.
+fn decoded(encoded: &str) -> Option<String> {
+    String::from_utf8(BASE64URL.decode(encoded.as_bytes()).ok()?).ok()
 }
 
 /// What a description says of the object that its subject names, as far as that has come along. What is described where
@@ -325,7 +290,7 @@ fn events_of(message: &Message, prefix: &str) -> Vec<Result<ObjectEvent, String>
 fn event(encoded: Option<&str>, payload: &[u8], revision: u64) -> Option<ObjectEvent> {
     let object = serde_json::from_slice::<ObjectInfo>(payload);
     let name = match encoded {
-        Some(encoded) => String::from_utf8(BASE64URL.decode(encoded.as_bytes()).ok()?).ok()?,
+        Some(encoded) => decoded(encoded)?,
         None => object.as_ref().ok()?.name.clone(),
     };
     let object = object.map_err(|error| undescribed(&error.to_string()));

@@ -86,6 +86,11 @@ pub(super) async fn get(client: &Client, stream: &str, sequence: u64) -> anyhow:
     request(client, stream, &json!({ "seq": sequence })).await
 }
 
+/// Reads the last message on a subject. `None` if there is none.
+pub(super) async fn last(client: &Client, stream: &str, subject: &str) -> anyhow::Result<Option<RawMessage>> {
+    request(client, stream, &json!({ "last_by_subj": subject })).await
+}
+
 /// Reads the first message from a position on, on one of these subjects, or on any if there are none. `None` if there
 /// is no such message.
 pub(super) async fn next(

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::Client;
 use super::bucket::BucketState;
+use super::denied::unless_denied;
 use super::settings::{ConsumerState, StreamState};
 
 /// JetStream's "stream not found", "consumer not found" and "consumer already exists".
@@ -64,6 +65,12 @@ impl Client {
     /// The state of a stream; `None` where there is none.
     pub(super) async fn stream_state(&self, stream: &str) -> Result<Option<StreamState>, ApiError> {
         unless(STREAM_NOT_FOUND, self.api(format!("STREAM.INFO.{stream}"), &json!({})).await)
+    }
+
+    /// The state of the stream of this name, where there is one and the server tells it.
+    pub(super) async fn stream_seen(&self, stream: &str) -> Option<StreamState> {
+        let asked = self.api_subject(&format!("STREAM.INFO.{stream}"));
+        unless_denied(self, &asked, self.stream_state(stream)).await.ok()?.ok()?
     }
 
     /// The state of the stream that is a bucket; `None` where there is none.

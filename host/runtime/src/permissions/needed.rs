@@ -222,11 +222,10 @@ impl Permissions {
         let Some(bucket) = &config.plugins.origin.bucket else { return };
         let api = |verb: &str| format!("$JS.API.{verb}.OBJ_{bucket}");
         self.may_publish(api("STREAM.INFO"), "find the bucket of plugins");
-        self.may_publish(format!("{}.>", api("DIRECT.GET")), "read what the bucket has of a plugin");
-        self.may_publish(api("STREAM.MSG.GET"), "read that where the bucket does not allow direct reads");
-        // The consumers that watch and read have no name when they are made.
+        self.may_publish(api("STREAM.MSG.GET"), "read what the bucket has of a plugin");
+        // The consumers that watch have no name when they are made.
         for subject in [api("CONSUMER.CREATE"), format!("{}.>", api("CONSUMER.DELETE"))] {
-            self.may_publish(subject, "watch the bucket of plugins, and read them");
+            self.may_publish(subject, "watch the bucket of plugins");
         }
         self.may_publish(format!("$JS.FC.OBJ_{bucket}.>"), "keep up with the bucket of plugins");
     }

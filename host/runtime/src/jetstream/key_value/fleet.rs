@@ -7,13 +7,13 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 
 use super::KeyRequests;
-use super::denied::unless_denied;
-use super::fleet_watch::{KeyWatch, Told};
+use super::fleet_watch::{Told, watch};
 use crate::config::FleetConfig;
 use crate::jetstream::Client;
 use crate::jetstream::bucket::{sealed, stream, subject};
 use crate::jetstream::bucket_setup::wanted;
 use crate::jetstream::create_errors::{Creation, remedy};
+use crate::jetstream::denied::unless_denied;
 use crate::ports::{FleetBucket, KeyChanges, KvEntry, KvError, KvFuture};
 
 /// The bucket that the hosts of a fleet share.
@@ -51,7 +51,8 @@ impl Bucket {
     async fn find(&self) -> Result<Option<Duration>, KvError> {
         let name = &self.name;
         let asked = self.client.api_subject(&format!("STREAM.INFO.{}", stream(name)));
-        let found = unless_denied(&self.client, &asked, self.client.bucket_state(&stream(name))).await?;
+        let found = unless_denied(&self.client, &asked, self.client.bucket_state(&stream(name))).await;
+        let found = found.map_err(KvError::Unavailable)?;
         match found.map_err(|error| KvError::Unavailable(error.to_string()))? {
             Some(state) => match state.config.problem(name) {
                 Some(problem) => Err(KvError::Unavailable(problem)),
@@ -116,6 +117,6 @@ impl FleetBucket for Bucket {
     }
 
     fn watch(&self, keys: Vec<String>) -> KvFuture<'_, KeyChanges> {
-        Box::pin(async move { KeyWatch::begin(&self.client, &self.name, &keys, &self.told).await })
+        Box::pin(async move { watch(&self.client, &self.name, &keys, &self.told).await })
     }
 }

@@ -13,11 +13,11 @@ use serde_json::json;
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
-use super::denied::unless_denied;
 use crate::dead_letter::block;
 use crate::jetstream::bucket::{gone, is_deletion, stream, subject};
 use crate::jetstream::careful_inbox::{CarefulInbox, Place};
 use crate::jetstream::connect::Client;
+use crate::jetstream::denied::unless_denied;
 use crate::jetstream::fallback::Raw;
 use crate::jetstream::publisher::ANSWER;
 use crate::ports::{KvError, KvPage};

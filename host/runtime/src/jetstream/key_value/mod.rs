@@ -4,7 +4,6 @@
 //! Keys are read from the stream's leader, and not with direct gets, which replicas and mirrors answer: those may lag
 //! behind what this host has just written.
 
-mod denied;
 mod fleet;
 mod fleet_watch;
 mod keys;
