@@ -172,8 +172,7 @@ async fn terminated(form: Form) -> Result<Report> {
     host.says(&["it waits"], form.patience()).await?;
     host.signal(Signal::TERM)?;
     host.says(&["draining"], form.patience()).await?;
-    host.signal(Signal::TERM)?;
-    let code = host.ended(Duration::from_secs(10)).await?;
+    let code = host.end_at_once(Duration::from_secs(10)).await?;
     report.injected();
     report.must(code == Some(130), format!("the second signal ended it with {code:?}, wanted 130"));
     report.note(format!("recovery: from the signal to the end, grace 1 s; given back {given_back}, stranded 0"));

@@ -32,8 +32,11 @@ pub(crate) struct Host {
     file: PathBuf,
 }
 
+/// Whatever runs the bench: a shell has what is in the background of its script ignore some signals.
 fn program() -> Command {
-    Command::new(env!("CARGO_BIN_EXE_tidegate"))
+    let mut command = Command::new("env");
+    command.args(["--default-signal", env!("CARGO_BIN_EXE_tidegate")]);
+    command
 }
 
 impl Host {
@@ -172,6 +175,18 @@ impl Host {
             Ok(status) => Ok(status?.code()),
             Err(_) => bail!("the host did not end within {limit:?}; it said\n{}", self.log()),
         }
+    }
+
+    /// Tells one that drains once more to end, and gives its exit code. Two signals in one moment are one, so it is
+    /// told until it says that it has heard.
+    pub(crate) async fn end_at_once(&mut self, limit: Duration) -> Result<Option<i32>> {
+        let has_heard = async || {
+            // It may have ended just now.
+            let _ = self.signal(Signal::TERM);
+            self.logged(&["second signal"]) > 0
+        };
+        within(limit, "the second signal is heard", has_heard).await?;
+        self.ended(limit).await
     }
 
     /// Tells it to drain, and awaits its end.

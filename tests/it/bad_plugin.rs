@@ -202,6 +202,21 @@ async fn a_cache_that_cannot_keep_what_is_compiled_is_told() {
 }
 
 #[tokio::test]
+async fn compiled_code_that_the_system_lets_nobody_write_is_told_and_is_no_fault_of_the_plugin() {
+    let (plugins, cache) = (plugins(), TempDir::new().unwrap());
+    let (dir, cache) = (plugins.path().to_str().unwrap(), cache.path().to_str().unwrap());
+    let flags =
+        ["check", "--plugins", dir, "--stream", "S", "--handler", "probe", "--policy", "fixed", "--cache-dir", cache];
+    let check = tidegate(flags);
+    let mut limited = tokio::process::Command::new("sh");
+    // Some KiB, by whichever unit the shell has.
+    limited.args(["-c", "ulimit -f 16; exec \"$0\" \"$@\""]).arg(check.as_std().get_program());
+    limited.args(check.as_std().get_args());
+    let ended = Running::start(limited).end().await;
+    ended.failed_with(1, &["/probe.wasm: its compiled code cannot be kept in ", "that `ulimit -f` lets it write"]);
+}
+
+#[tokio::test]
 async fn a_host_refuses_a_bad_file_waits_and_starts_with_a_good_one() {
     let (server, plugins) = (nats().await, plugins());
     for (name, bytes, said) in no_handlers() {

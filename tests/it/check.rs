@@ -1,9 +1,10 @@
 //! `tidegate check --connect`: what the servers have for a configuration.
 
 use async_nats::jetstream::consumer::{AckPolicy, pull};
-use async_nats::jetstream::stream::{Config, Source};
+use async_nats::jetstream::stream::{Config, RetentionPolicy, Source};
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tidegate_nats_server::ServerOptions;
 
 use crate::support::cli::{Ended, run};
 use crate::support::site::{DEAD, Site};
@@ -196,4 +197,144 @@ async fn a_password_in_a_grant_is_not_printed() {
         ended.failed_with(1, &["workload.orders.grants.http", "`https://h"]);
         assert!(!ended.said().contains("hunter2"), "{}", ended.said());
     }
+}
+
+fn stream(name: &str, subjects: &[&str]) -> Config {
+    let subjects = subjects.iter().map(|subject| (*subject).to_owned()).collect();
+    Config { name: name.to_owned(), subjects, ..Config::default() }
+}
+
+#[tokio::test]
+async fn a_filter_that_matches_nothing_that_the_stream_stores_is_a_problem_once_nothing_waits() {
+    let site = Site::new().await;
+    let file = file(&site, "manage = \"create\"\nfilter = \"in.>\"\n");
+    let said = [
+        "tidegate.toml:9: workload.orders.filter: consumer orders-workers on stream ORDERS is given no message: its \
+         filter in.> matches nothing that its stream stores: foo.>, receipts.>",
+        "nats stream edit ORDERS --subjects=...",
+        "1 problem",
+    ];
+    // Neither is there.
+    let both = "manage = \"create\"\nfilter = \"in.>\"\nsubjects = [\"foo.>\", \"receipts.>\"]\n";
+    self::file(&site, both).check(&[]).await.failed_with(1, &said);
+    site.stream("ORDERS", &["foo.>", "receipts.>"]).await;
+    site.publish("foo.a", "ok").await;
+    // The consumer is not there, and would be given no message.
+    file.check(&[]).await.failed_with(1, &said);
+    site.js.update_stream(stream("ORDERS", &["foo.>", "in.>", "receipts.>"])).await.unwrap();
+    assert_eq!(file.check(&[]).await.code, Some(0));
+    site.publish("in.a", "ok").await;
+    site.js.update_stream(stream("ORDERS", &["foo.>", "receipts.>"])).await.unwrap();
+    let waits = async || {
+        let ended = file.check(&[]).await;
+        assert_eq!(ended.code, Some(0), "{}", ended.said());
+        assert!(ended.stdout.contains("what waits is handled, and nothing comes after it"), "{}", ended.stdout);
+    };
+    waits().await;
+    let config = pull::Config { filter_subject: "in.>".to_owned(), max_ack_pending: 1000, ..Default::default() };
+    consumer(&site, config).await;
+    waits().await;
+    site.js.get_stream("ORDERS").await.unwrap().purge().await.unwrap();
+    file.check(&[]).await.failed_with(1, &said);
+}
+
+#[tokio::test]
+async fn what_a_stream_has_otherwise_than_the_file_is_a_warning() {
+    let site = Site::new().await;
+    site.stream("ORDERS", &["orders.>", "receipts.>"]).await;
+    let keys = "manage = \"create\"\nsubjects = [\"orders.>\"]\nretention = \"workqueue\"\nmax-bytes = \"1MiB\"\n";
+    let ended = file(&site, keys).check(&[]).await;
+    assert_eq!(ended.code, Some(0), "{}", ended.said());
+    for said in [
+        "subjects of the configuration is orders.>, and the stream has orders.>, receipts.>, which counts",
+        "retention of the configuration is workqueue, and the stream has limits, which counts",
+        "`nats stream edit ORDERS --max-bytes=1048576`",
+    ] {
+        assert!(ended.stdout.contains(said), "no `{said}` in\n{}", ended.stdout);
+    }
+}
+
+#[tokio::test]
+async fn a_stream_that_never_confirms_what_handlers_publish_is_a_problem_where_it_is_the_only_one() {
+    let site = Site::new().await;
+    site.stream("ORDERS", &["orders.>"]).await;
+    let file = file(&site, "manage = \"create\"\n");
+    let receipts = || stream("RECEIPTS", &["receipts.a.>"]);
+    site.js.create_stream(Config { no_ack: true, ..receipts() }).await.unwrap();
+    file.check(&[]).await.failed_with(
+        1,
+        &[
+            "tidegate.toml:7: workload.orders.grants.publish: stream RECEIPTS, which takes `receipts.>`, acknowledges \
+             no publication (no_ack)",
+            "`nats stream edit RECEIPTS --ack`",
+            "1 problem",
+        ],
+    );
+    site.stream("OTHERS", &["receipts.b.>"]).await;
+    let ended = file.check(&[]).await;
+    assert_eq!(ended.code, Some(0), "{}", ended.said());
+    assert!(
+        ended.stdout.contains("warning: workload.orders.grants.publish: stream RECEIPTS, which"),
+        "{}",
+        ended.stdout
+    );
+    site.js.delete_stream("OTHERS").await.unwrap();
+    site.js.update_stream(receipts()).await.unwrap();
+    assert_eq!(file.check(&[]).await.code, Some(0));
+    site.js.update_stream(Config { sealed: true, ..receipts() }).await.unwrap();
+    file.check(&[]).await.failed_with(1, &["stream RECEIPTS, which takes `receipts.>`, is sealed", "1 problem"]);
+}
+
+#[tokio::test]
+async fn consumers_of_a_work_queue_that_would_take_the_same_messages_are_a_problem() {
+    let site = Site::new().await;
+    let retention = RetentionPolicy::WorkQueue;
+    let orders = Config { retention, ..stream("ORDERS", &["orders.>", "receipts.>"]) };
+    let orders = site.js.create_stream(orders).await.unwrap();
+    let other = pull::Config {
+        durable_name: Some("other".to_owned()),
+        filter_subject: "orders.a".to_owned(),
+        ..Default::default()
+    };
+    orders.create_consumer(other).await.unwrap();
+    let manage = "manage = \"create\"\n";
+    let said = "workload.orders.filter: consumer orders-workers cannot be made: stream ORDERS has workqueue retention, \
+                and consumer other takes some of the same messages";
+    file(&site, manage).check(&[]).await.failed_with(1, &[said, "filters that do not overlap", "1 problem"]);
+    let one = format!("{manage}filter = \"orders.b\"\n");
+    let ended = file(&site, &one).check(&[]).await;
+    assert_eq!(ended.code, Some(0), "{}", ended.said());
+    let two = format!(
+        "{one}[workload.more]\nstream = \"ORDERS\"\nhandler = \"probe\"\npolicy = \"fixed\"\nmanage = \"create\"\n\
+         filter = [\"orders.b\", \"orders.c\"]\n"
+    );
+    let said = "workload.more.filter: consumer more-workers cannot be made: stream ORDERS has workqueue retention, and \
+                consumer orders-workers takes some of the same messages";
+    file(&site, &two).check(&[]).await.failed_with(1, &[said, "1 problem"]);
+    // What is there works side by side.
+    let there = pull::Config { filter_subject: "orders.b".to_owned(), max_ack_pending: 1000, ..Default::default() };
+    consumer(&site, there).await;
+    let ended = file(&site, &one).check(&[]).await;
+    assert_eq!(ended.code, Some(0), "{}", ended.said());
+}
+
+#[tokio::test]
+async fn what_the_accounts_limits_do_not_leave_is_a_problem() {
+    let limits = "jetstream: { max_streams: 2, max_ack_pending: 50 }";
+    let config =
+        format!("accounts {{ A: {{ {limits}, users: [ {{ user: all, password: all }} ] }} }}\nno_auth_user: all\n");
+    let site = Site::with(ServerOptions { config, ..ServerOptions::default() }).await;
+    let keys = "manage = \"create\"\nsubjects = [\"orders.>\", \"receipts.>\"]\n";
+    file(&site, keys).check(&[]).await.failed_with(
+        1,
+        &["workload.orders.max-ack-pending: the account allows 50 unsettled messages of a consumer", "1 problem"],
+    );
+    let less = format!("{keys}max-ack-pending = 40\nscale.max = 2\npull.batch = 10\n");
+    let ended = file(&site, &less).check(&[]).await;
+    assert_eq!(ended.code, Some(0), "{}", ended.said());
+    site.stream("MORE", &["more.>"]).await;
+    file(&site, &less)
+        .check(&[])
+        .await
+        .failed_with(1, &["the account may have 2 streams and has 1, and a host would make 2 more", "1 problem"]);
 }

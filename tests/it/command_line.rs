@@ -1,9 +1,12 @@
 //! The program as a user meets it: help, misspelt flags, logs, signals.
 
-use rustix::process::Signal;
+use std::convert::Infallible;
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
 use tidegate_nats_server::Server;
 
-use crate::support::cli::{Running, run, tidegate};
+use crate::support::cli::{Running, run, tidegate, tidegate_with_signals, without_nats};
 use crate::support::host::plugins;
 use crate::support::nats::{jetstream, nats};
 use crate::support::until;
@@ -13,7 +16,7 @@ fn host(server: &Server, plugins: &tempfile::TempDir, more: &[&str]) -> Running 
     let dir = plugins.path().to_str().unwrap();
     let flags = ["run", "--no-cache", "--server", server.url(), "--plugins", dir, "--expires", "1s", "--min", "1"];
     let workload = ["--stream", "work", "--subjects", "work.>", "--handler", "probe", "--policy", "fixed"];
-    Running::start(tidegate(flags.iter().chain(&workload).chain(more)))
+    Running::start(tidegate_with_signals(flags.iter().chain(&workload).chain(more)))
 }
 
 async fn publish(server: &Server, script: &str) {
@@ -57,6 +60,7 @@ async fn a_misspelt_command_flag_or_value_is_told_with_what_may_be_meant() {
     run(["request", "a", "--timeout", "3"]).await.failed_with(2, &["\"3\" has no unit", "5s"]);
     run(["request", "a", "-H", "abc"]).await.failed_with(2, &["'abc'", "a header is NAME:VALUE"]);
     run(["check", "--log", "inof"]).await.failed_with(1, &["--log inof", "info, debug, trace"]);
+    run(["check", "--log", " "]).await.failed_with(1, &["--log \"\": ", "`off`", "write `debug`"]);
     let mut by_variable = tidegate(["check"]);
     by_variable.env("TIDEGATE_LOG", "inof");
     let ended = Running::start(by_variable).end().await;
@@ -68,6 +72,8 @@ async fn a_misspelt_command_flag_or_value_is_told_with_what_may_be_meant() {
         let ended = run(["simulate", "--policy", "x.wasm", "--duration", "10s"].into_iter().chain(source)).await;
         ended.failed_with(2, &["'--duration <TIME>' cannot be used with", source[0]]);
     }
+    let to_both = ["plugin", "push", "a.wasm", "--to", "oci://r.io/a:1", "--plugin-bucket", "B"];
+    run(to_both).await.failed_with(2, &["cannot be used with", "--plugin-bucket <BUCKET>"]);
     assert_eq!(run::<&str>([]).await.code, Some(2));
     run(["scale", "orders", "8"]).await.failed_with(2, &["not \"8\"", "`tidegate scale orders set 8`"]);
 }
@@ -196,9 +202,56 @@ async fn a_second_signal_ends_it_at_once_with_130() {
     host.line_with("worker started").await;
     publish(&server, "print begun\nspin").await;
     host.line_with("begun").await;
-    host.signal(Signal::INT);
+    host.signal(Signal::TERM);
     host.line_with("draining").await;
-    host.signal(Signal::INT);
-    host.line_with("second signal").await;
+    let pid = host.pid();
+    tokio::select! {
+        _ = host.line_with("second signal") => {}
+        never = again_and_again(pid) => match never {},
+    }
     assert_eq!(host.end().await.code, Some(130));
+}
+
+/// Two signals in one moment are one, so the second one is sent until it comes later than that.
+async fn again_and_again(pid: Pid) -> Infallible {
+    loop {
+        // It may have ended just now.
+        let _ = kill_process(pid, Signal::TERM);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test]
+async fn two_signals_in_one_moment_are_one() {
+    let (server, plugins) = (nats().await, plugins());
+    let mut host = host(&server, &plugins, &[]);
+    host.line_with("worker started").await;
+    publish(&server, "print begun\nsleep 500\nprint done").await;
+    host.line_with("begun").await;
+    host.signal(Signal::TERM);
+    host.signal(Signal::QUIT);
+    host.line_with("done").await;
+    let ended = host.end().await;
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+}
+
+#[tokio::test]
+async fn a_signal_that_was_ignored_at_the_start_stays_so_but_that_a_hang_up_still_reloads() {
+    let (server, plugins) = (nats().await, plugins());
+    let dir = plugins.path().to_str().unwrap();
+    let flags = ["run", "--no-cache", "--server", server.url(), "--plugins", dir, "--expires", "1s"];
+    let workload = ["--stream", "work", "--subjects", "work.>", "--handler", "probe", "--policy", "fixed"];
+    let mut command = without_nats(tokio::process::Command::new("sh"));
+    command.args(["-c", "trap '' INT QUIT HUP; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_tidegate")]);
+    command.args(flags.iter().chain(&workload));
+    let mut host = Running::start(command);
+    host.line_with("ready").await;
+    host.signal(Signal::INT);
+    host.signal(Signal::QUIT);
+    host.signal(Signal::HUP);
+    host.line_with("configuration read again (SIGHUP): nothing has changed").await;
+    host.signal(Signal::TERM);
+    let ended = host.end().await;
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert!(ended.stderr.contains("SIGTERM: ending"), "{}", ended.stderr);
 }

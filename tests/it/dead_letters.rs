@@ -244,14 +244,13 @@ async fn who_is_told_of_a_dead_letter_is_told_after_it_is_stored_and_only_where_
 async fn a_dead_letter_that_another_stream_takes_does_not_end_its_message() {
     let host = Host::start(vec![once("astray")]).await;
     let made = host.js.get_stream(DEAD).await.unwrap().cached_info().config.clone();
-    let narrow = Config { subjects: vec!["no.letters".into()], subject_transform: None, ..made.clone() };
-    host.js.update_stream(narrow).await.unwrap();
+    host.js.delete_stream(DEAD).await.unwrap();
     host.stream("OTHER", &["tidegate.dead.*"]).await;
     host.publish("in.astray.a", "reject me").await;
     log::logged(&["stream OTHER has stored", "`tidegate.dead.astray`", "it belongs into TIDEGATE_DEAD"]).await;
     assert_eq!(host.consumer("astray").await.num_ack_pending, 1);
     host.js.delete_stream("OTHER").await.unwrap();
-    host.js.update_stream(made).await.unwrap();
+    host.js.create_stream(made).await.unwrap();
     host.stored_count(DEAD, 1).await;
     host.settled("astray").await;
     host.stop().await;

@@ -9,7 +9,7 @@ use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 use tokio::time::timeout;
 
-use crate::support::cli::{Running, run, tidegate};
+use crate::support::cli::{Running, run, tidegate, without_nats};
 use crate::support::eventually;
 
 /// How long a build may take on a busy machine.
@@ -148,6 +148,9 @@ async fn another_command_builds_another_file_and_one_that_makes_none_is_told() {
     let flags = ["--build", "cat echo > made", "--component", "made", "--handler", "loud", "--send", "as it is"];
     let mut dev = Dev::start(tidegate(["dev", dir.path().to_str().unwrap()].iter().chain(&flags)));
     assert_eq!(dev.reply().await, "as it is");
+    // A line is bytes, and the next ones are read too.
+    dev.typed.write_all(b"any \xff byte\n").await.unwrap();
+    assert_eq!(dev.reply().await, "any \u{fffd} byte");
     std::fs::remove_file(&echo).unwrap();
     dev.logged("the build failed").await;
     dev.types("and stays").await;
@@ -158,6 +161,31 @@ async fn another_command_builds_another_file_and_one_that_makes_none_is_told() {
     let empty = empty.path().to_str().unwrap();
     run(["dev", empty]).await.failed_with(1, &["no Cargo.toml, package.json or Makefile", "--build"]);
     run(["dev", "/nowhere"]).await.failed_with(1, &["cannot work in /nowhere"]);
+    let mut gone = without_nats(Command::new("sh"));
+    gone.args(["-c", "mkdir gone; cd gone; rmdir ../gone; exec \"$0\" dev", env!("CARGO_BIN_EXE_tidegate")]);
+    gone.current_dir(empty);
+    Running::start(gone).end().await.failed_with(1, &["the directory . is there no more", "give it as DIR"]);
+}
+
+#[tokio::test]
+async fn a_file_that_each_build_writes_starts_none_after_some_and_is_told() {
+    let dir = TempDir::new().unwrap();
+    let within = |name: &str| dir.path().join(name);
+    std::fs::write(within("echo"), tidegate_artifacts::workers::ECHO).unwrap();
+    let build = "cat echo > made; echo again >> stamp";
+    let flags = ["--build", build, "--component", "made", "--handler", "loud"];
+    let mut dev = Dev::start(tidegate(["dev", dir.path().to_str().unwrap()].iter().chain(&flags)));
+    dev.logged("stamp changes with every build, so that change starts none any more; leave it out by --ignore stamp")
+        .await;
+    // Its name comes after that of the other, which would be named if it counted.
+    std::fs::write(within("text"), "one").unwrap();
+    let changed = dev.logged(" changed").await;
+    assert!(changed.contains("text changed"), "{changed}");
+    dev.logged("the component is the same as before").await;
+    std::fs::write(within("text"), "another").unwrap();
+    let changed = dev.logged(" changed").await;
+    assert!(changed.contains("text changed"), "{changed}");
+    dev.ends().await;
 }
 
 #[tokio::test]
@@ -171,6 +199,8 @@ async fn what_it_prints_into_a_file_beside_the_source_is_no_change() {
     let flags = ["--build", "cat echo > made", "--component", "made", "--handler", "loud", "--send", "as it is"];
     let mut command = tidegate(["dev", dir.path().to_str().unwrap()].iter().chain(&flags));
     let file = std::fs::File::create(&output).unwrap();
+    // Its server is its own, so a context does not count that says how to reach another, and is not even there.
+    command.env("NATS_CONTEXT", "nope");
     command.stdin(Stdio::piped()).stdout(file.try_clone().unwrap()).stderr(file).kill_on_drop(true);
     let mut dev = command.spawn().unwrap();
     let said = || std::fs::read_to_string(&output).unwrap();

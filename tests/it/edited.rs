@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tidegate_runtime::config::{Grants, Limits, Queue, Retry, Workload};
+use tidegate_runtime::config::{Grants, Limits, Queue, Retention, Retry, Workload};
 
 use crate::support::host::{Host, policy, workers, workload};
 use crate::support::site::{DEAD, Site};
+use crate::support::web::get;
 use crate::support::{eventually, log};
 
 /// Asks JetStream's API, and gives what it says if that is no error.
@@ -27,6 +28,20 @@ async fn edit(site: &Site, name: &str, settings: Value) {
     config.as_object_mut().unwrap().extend(settings.as_object().unwrap().clone());
     let body = json!({ "stream_name": name, "config": config, "action": "update" });
     api(site, &format!("CONSUMER.CREATE.{name}.{consumer}"), &body).await.unwrap();
+}
+
+/// Changes settings of a stream.
+async fn edit_stream(site: &Site, name: &str, settings: Value) {
+    let info = api(site, &format!("STREAM.INFO.{name}"), &json!({})).await.unwrap();
+    let mut config = info["config"].clone();
+    config.as_object_mut().unwrap().extend(settings.as_object().unwrap().clone());
+    api(site, &format!("STREAM.UPDATE.{name}"), &config).await.unwrap();
+}
+
+/// A workload whose file limits its consumer to these subjects.
+fn filtered(name: &str, filter: &str) -> Workload {
+    let workload = workload(name);
+    Workload { queue: Queue { filter: vec![filter.to_owned()], ..workload.queue.clone() }, ..workload }
 }
 
 /// A handler that has time.
@@ -205,4 +220,91 @@ async fn a_host_makes_its_consumer_as_the_stream_allows() {
     host.settled("limited").await;
     assert_eq!(host.consumer("limited").await.config.max_ack_pending, 50);
     log::logged(&["WARN", "\"limited\"", "nats stream edit limited --limit-consumer-inactive"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_is_not_ready_where_nothing_that_its_stream_stores_matches_its_filter() {
+    let site = Site::new().await;
+    site.stream("unmatched", &["foo.unmatched.>"]).await;
+    let (host, address) = Host::over_http(site, filtered("unmatched", "in.unmatched.>")).await;
+    host.ready(1).await;
+    eventually("/readyz tells it", async || {
+        let (code, text) = get(&address, "/readyz").await;
+        code == 503
+            && text.contains("its filter in.unmatched.> matches nothing that its stream stores: foo.unmatched.>")
+            && text.contains("nats stream edit unmatched --subjects=...")
+    })
+    .await;
+    edit_stream(&host, "unmatched", json!({ "subjects": ["foo.unmatched.>", "in.unmatched.*"] })).await;
+    eventually("it is ready", async || get(&address, "/readyz").await.0 == 200).await;
+    host.publish("in.unmatched.a", "ok").await;
+    host.settled("unmatched").await;
+    assert_eq!(host.consumer("unmatched").await.delivered.consumer_sequence, 1);
+    log::logged(&[
+        "WARN",
+        "\"unmatched\"",
+        "subjects of the configuration is in.unmatched.>, and the stream has foo.unmatched.>, which counts",
+    ])
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_that_is_edited_so_that_a_filter_matches_nothing_any_more_is_told() {
+    let host = Host::start(vec![filtered("narrowed", "in.narrowed.>")]).await;
+    host.publish("in.narrowed.a", "ok").await;
+    host.settled("narrowed").await;
+    edit_stream(&host, "narrowed", json!({ "subjects": ["else.narrowed.>"] })).await;
+    let said = "consumer narrowed-workers on stream narrowed is given no message: its filter in.narrowed.> matches \
+                nothing that its stream stores: else.narrowed.>";
+    log::logged(&["\"ERROR\"", "\"narrowed\"", said]).await;
+    let transform = |to: &str| json!({ "subject_transform": { "src": "else.narrowed.>", "dest": to } });
+    edit_stream(&host, "narrowed", transform("in.narrowed.>")).await;
+    log::logged(&["works again", "\"narrowed\"", "\"consumer\""]).await;
+    host.publish("else.narrowed.a", "ok").await;
+    host.settled("narrowed").await;
+    assert_eq!(host.consumer("narrowed").await.delivered.consumer_sequence, 2);
+    edit_stream(&host, "narrowed", transform("other.narrowed.>")).await;
+    log::logged(&["\"ERROR\"", "\"narrowed\"", "other.narrowed.>, mapped from `else.narrowed.>`"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_came_before_a_stream_was_narrowed_is_handled_and_then_it_is_told() {
+    let site = Site::new().await;
+    site.stream("leftover", &["in.leftover.>"]).await;
+    site.publish_all("in.leftover.a", (0..20).map(|_| "ok".to_owned())).await;
+    edit_stream(&site, "leftover", json!({ "subjects": ["else.leftover.>"] })).await;
+    let host = Host::start_at(site, vec![filtered("leftover", "in.leftover.>")]).await;
+    host.settled("leftover").await;
+    assert_eq!(host.consumer("leftover").await.delivered.consumer_sequence, 20);
+    log::logged(&["WARN", "\"leftover\"", "what waits is handled, and nothing comes after it"]).await;
+    log::logged(&["\"ERROR\"", "\"leftover\"", "its filter in.leftover.> matches nothing"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_filter_that_is_edited_to_what_the_stream_does_not_have_is_told() {
+    let host = Host::start(vec![workload("refiltered")]).await;
+    host.publish("in.refiltered.a", "ok").await;
+    host.settled("refiltered").await;
+    edit(&host, "refiltered", json!({ "filter_subject": "nothing.here" })).await;
+    log::logged(&["\"ERROR\"", "\"refiltered\"", "its filter nothing.here matches nothing"]).await;
+    edit(&host, "refiltered", json!({ "filter_subject": "in.refiltered.*" })).await;
+    host.publish("in.refiltered.b", "ok").await;
+    host.settled("refiltered").await;
+    log::logged(&["works again", "\"refiltered\"", "\"consumer\""]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_stream_drops_with_a_consumer_that_is_deleted_is_told() {
+    let one = Workload { limits: patient("dropped").limits, ..workers("dropped", 1) };
+    let queue = Queue { retention: Retention::Interest, ..one.queue.clone() };
+    let host = Host::start(vec![Workload { queue, ..one }]).await;
+    // The first is handled until the others are gone.
+    host.publish_all("in.dropped.a", (0..5).map(|_| "sleep 10000".to_owned())).await;
+    let mut wire = host.wire().await;
+    // One that has begun when the last message was there is among them.
+    wire.samples("dropped", 3).await;
+    host.delete_consumer("dropped").await;
+    log::logged(&["WARN", "\"dropped\"", "the server has dropped what no consumer waited for", "\"unsettled\":5"])
+        .await;
+    assert_eq!(log::count(&["\"dropped\"", "it goes on where it was known to be settled"]), 0);
 }

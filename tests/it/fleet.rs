@@ -9,6 +9,7 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::Duration;
+use tidegate_nats_server::ServerOptions;
 use tidegate_runtime::config::{Config, FleetConfig, Manage, Queue, Rate, Scale, StartLimits, Workload};
 use tidegate_runtime::events::Event;
 
@@ -222,6 +223,20 @@ async fn without_its_bucket_a_host_keeps_its_share_and_says_what_mends_it() {
     let config = async_nats::jetstream::kv::Config { bucket: BUCKET.to_owned(), ..Default::default() };
     site.js.create_key_value(config).await.unwrap();
     shared(&site, &[("kept", 2)]).await;
+    assert_eq!(running(&host), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plan_that_is_too_large_for_the_server_is_told_as_that_and_the_share_stays() {
+    let site = Site::with(ServerOptions { config: "max_payload: 65536".into(), ..ServerOptions::default() }).await;
+    let settings = [("mode", "large-state"), ("after", "2"), ("desired", "2")];
+    let host = member(&site, "laden", None, policy(workload("work"), "probe-policy", &settings)).await;
+    shared(&site, &[("laden", 2)]).await;
+    let told = "headers included; raise max_payload of the server, or use a policy with less state";
+    log::logged(&["\"ERROR\"", "\"fleet\"", "the plan of work has 8", "with the policy's state", told]).await;
+    assert_eq!(log::count(&["bucket FLEET cannot be used", "at once, headers included"]), 0);
+    site.publish_all("in.work.a", (0..20).map(|_| "ok".to_owned())).await;
+    site.settled("work").await;
     assert_eq!(running(&host), 2);
 }
 

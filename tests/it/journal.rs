@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::TryStreamExt;
+use rustix::process::{Resource, Rlimit, Signal, getrlimit, prlimit};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tidegate_artifacts::policies;
@@ -15,7 +16,7 @@ use tidegate_runtime::config::{Config, JournalConfig, JournalStream, Limits, Sha
 use tidegate_runtime::events::Event;
 use tidegate_test_artifacts::probes;
 
-use crate::support::cli::{Ended, run};
+use crate::support::cli::{Ended, Running, run, tidegate};
 use crate::support::eventually;
 use crate::support::host::{Host, install, policy, workload};
 use crate::support::site::Site;
@@ -346,6 +347,39 @@ async fn a_journal_that_cannot_be_replayed_says_where_and_why() {
     assert!(!said.stdout.contains('\u{1b}'), "{:?}", said.stdout);
     std::fs::remove_file(plugins.join("fixed.wasm")).unwrap();
     replay(&file, plugins, &[]).await.failed_with(1, &["fixed.wasm"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_may_not_grow_is_told_and_ends_no_host() {
+    let (site, dir) = (Site::new().await, TempDir::new().unwrap());
+    site.stream("full", &["in.full.>"]).await;
+    let journal = dir.path().join("j");
+    let config = dir.path().join("tidegate.toml");
+    let (url, plugins) = (&site.nats.servers[0], site.plugins.path());
+    let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("plugin-cache");
+    let text = format!(
+        "nats.url = {url:?}\nplugins = {{ dir = {plugins:?}, cache = {cache:?} }}\njournal.path = {journal:?}\n\
+         [workload.full]\nstream = \"full\"\nmanage = \"create\"\nhandler = \"probe\"\npolicy = \"fixed\"\n\
+         scale.interval = \"50ms\"\n"
+    );
+    std::fs::write(&config, text).unwrap();
+    let mut host = Running::start(tidegate(["run", "--config", config.to_str().unwrap()]));
+    decided(&journal, "full", "live", 1).await;
+    let (pid, maximum) = (host.pid(), getrlimit(Resource::Fsize).maximum);
+    let allow = |current| prlimit(Some(pid), Resource::Fsize, Rlimit { current, maximum }).unwrap();
+    let before = allow(Some(1));
+    let line = host.line_with("cannot write to the journal").await;
+    assert!(line.contains("File too large"), "{line}");
+    let decided_until_then = decisions(&journal, "full", "live").len();
+    allow(before.current);
+    host.line_with("lines of the journal are missing: its file could not be written, as was told").await;
+    host.line_with("the journal's file is written again").await;
+    decided(&journal, "full", "live", decided_until_then + 1).await;
+    assert!(lines(&journal).iter().any(|line| line["event"] == "dropped"));
+    host.signal(Signal::TERM);
+    let ended = host.end().await;
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert!(!ended.stderr.contains("does not keep up"), "{}", ended.stderr);
 }
 
 #[tokio::test(flavor = "multi_thread")]

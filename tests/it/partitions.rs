@@ -167,6 +167,30 @@ async fn a_stream_that_does_not_map_its_subjects_is_refused_with_the_mapping_unt
     in_order(&site, 3, 5).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn partitions_that_were_taken_away_are_missed_while_the_stream_still_maps_to_them() {
+    let site = Site::new().await;
+    site.stream("OUT", &["out.>"]).await;
+    let host = Host::run(site.clone(), Config { workloads: partitions(COUNT, ""), ..site.config() });
+    host.ready(COUNT).await;
+    publish(&site, &["a", "b"], 0..2).await;
+    settled(&site, COUNT).await;
+    let (site, _) = host.stop().await;
+    let without = text(COUNT, "").replace(&format!("partitions = {COUNT}"), "");
+    let http = Some("127.0.0.1:0".parse().unwrap());
+    let host = Host::run(site.clone(), Config { http, workloads: read(&without).workloads, ..site.config() });
+    let address = host.address().await;
+    let told = until("it is told", async || {
+        let (_, body) = get(&address, "/readyz").await;
+        body.contains("workload work: setup").then_some(body)
+    })
+    .await;
+    assert!(told.contains("token 3, which order-key names, is `work`"), "{told}");
+    assert!(told.contains("Set partitions = 4 again"), "{told}");
+    let made = api(&site, "CONSUMER.INFO.work.work-workers", &json!({})).await;
+    assert!(made.is_err(), "a consumer would begin with what is handled: {made:?}");
+}
+
 /// A fleet's host of its own process with eight partitions.
 fn host(site: &Site, id: &str) -> Running {
     let file = write(site, id, "1s");

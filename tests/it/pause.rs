@@ -59,6 +59,10 @@ async fn nothing_is_delivered_and_no_worker_is_added_until_it_is_resumed() {
     let info = host.consumer("held").await;
     assert_eq!((info.delivered, info.num_pending), (before, 50));
     assert_eq!(status(&address).await["scaling"]["decisions"], decisions, "the policy is not asked");
+    eventually("what waits is told all the same", async || {
+        get(&address, "/metrics").await.1.contains("tidegate_pending{workload=\"held\"} 50")
+    })
+    .await;
     assert!(host.scalings("held").iter().skip(scaled).all(|(from, to, _)| to <= from));
     let ended = command(&file, &["resume", "held"]).await;
     assert_eq!((ended.code, ended.stdout.as_str()), (Some(0), "held is not paused\n"));

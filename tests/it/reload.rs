@@ -424,3 +424,21 @@ async fn what_is_no_file_is_refused_by_name_and_the_next_reading_without_it_work
     host.process.line_with("what was wrong with it is mended").await;
     host.stop().await;
 }
+
+#[tokio::test]
+async fn a_process_that_is_no_host_is_told_and_gets_no_signal() {
+    let mut other = tokio::process::Command::new("sleep").arg("600").kill_on_drop(true).spawn().unwrap();
+    let pid = other.id().unwrap().to_string();
+    let name = format!("/proc/{pid}/comm");
+    eventually("it is the program", async || std::fs::read_to_string(&name).is_ok_and(|name| name == "sleep\n")).await;
+    let ended = Running::start(tidegate(["reload", "--pid", &pid])).end().await;
+    ended.failed_with(1, &[&format!("process {pid} is no host of tidegate but sleep"), "nothing was sent to it"]);
+    assert!(other.try_wait().unwrap().is_none());
+    // A host of this machine gets it.
+    let mut host = Reloading::start("", &[two("one", "")]).await;
+    let pid = host.process.pid().as_raw_nonzero().to_string();
+    let ended = Running::start(tidegate(["reload", "--pid", &pid])).end().await;
+    assert_eq!(ended.code, Some(0), "{}", ended.said());
+    host.process.line_with("configuration read again (SIGHUP): nothing has changed").await;
+    host.stop().await;
+}

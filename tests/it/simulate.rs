@@ -2,10 +2,11 @@
 
 use std::path::Path;
 
+use rustix::process::Signal;
 use serde_json::Value;
 use tidegate_artifacts::policies;
 
-use crate::support::cli::{Ended, run};
+use crate::support::cli::{Ended, Running, run, tidegate};
 use crate::support::host::{install, plugins};
 
 const GENERATED: [&str; 6] = ["--generate", "poisson:20", "--duration", "5m", "--service", "exponential:100ms"];
@@ -70,6 +71,11 @@ async fn what_cannot_be_used_is_told_and_nothing_is_written() {
     simulate("fixed", &more).await.failed_with(1, &["bad.csv:3: second 0 comes twice"]);
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
     simulate("fixed", &[]).await.failed_with(2, &["--trace <FILE>", "--generate <KIND>"]);
+    let endless = ["--generate", "poisson:1e6", "--duration", "1000000h"];
+    simulate("fixed", &endless).await.failed_with(2, &["--duration <TIME>", "it must be at most 366days"]);
+    simulate("fixed", &["--trace", "/dev/zero"])
+        .await
+        .failed_with(1, &["/dev/zero: it has more than 512 MiB; a trace"]);
 }
 
 #[tokio::test]
@@ -117,4 +123,17 @@ async fn an_outage_is_told_with_the_breaker_and_without() {
     simulate(plugins.path(), &["step"], &wrong).await.failed_with(2, &["--outage", "it must end after it begins"]);
     let alone: Vec<&str> = GENERATED.into_iter().chain(["--per-key-max-in-flight", "2"]).collect();
     simulate(plugins.path(), &["step"], &alone).await.failed_with(2, &["--keys"]);
+}
+
+#[tokio::test]
+async fn a_live_run_that_is_interrupted_ends_its_workload_before_its_server() {
+    let plugins = plugins();
+    let policy = plugins.path().join("fixed.wasm").display().to_string();
+    let live = ["--generate", "constant:10", "--duration", "10m", "--live", "1", "--log", "info"];
+    let mut running = Running::start(tidegate(["simulate", "--policy", &policy].iter().chain(&live)));
+    running.line_with("worker started").await;
+    running.signal(Signal::TERM);
+    let ended = running.end().await;
+    ended.failed_with(1, &["interrupted"]);
+    assert!(!ended.stderr.contains("lost the NATS server"), "{}", ended.stderr);
 }

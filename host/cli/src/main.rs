@@ -9,7 +9,9 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use tidegate::commands::{bench, demo, dev, new};
 use tidegate::commands::{
     check, compile, completions, dead, drain, error_output, explain, health, journal, log, man, pause, permissions,
-    plugin, reload, replay, request, rollout, run, scale, signals::shutdown, simulate, top,
+    plugin, reload, replay, request, rollout, run, scale,
+    signals::{outlive_file_limit, shutdown},
+    simulate, top,
 };
 #[cfg(feature = "guests")]
 use tidegate_lab::demo::LOG_FILTER;
@@ -107,8 +109,8 @@ async fn talk(cli: Cli) -> ExitCode {
         Command::Simulate(_) => LIVE_LOG_FILTER,
         _ => "info",
     };
-    let started =
-        log_output::start().map_err(anyhow::Error::from).and_then(|()| log::init(&cli.log, filter, &terminal));
+    let started = outlive_file_limit().and_then(|()| log_output::start()).map_err(anyhow::Error::from);
+    let started = started.and_then(|()| log::init(&cli.log, filter, &terminal));
     let done = match started {
         Ok(()) => Box::pin(command(cli.command, &terminal)).await,
         Err(error) => Err(error),

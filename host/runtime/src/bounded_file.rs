@@ -7,7 +7,7 @@ use std::path::Path;
 
 /// Why a file is not read.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum NotRead {
+pub enum NotRead {
     /// It is a pipe, a device, a socket or a directory.
     #[error("it is not a file")]
     NoFile,
@@ -20,7 +20,10 @@ pub(crate) enum NotRead {
 }
 
 /// The bytes of a file, `most` at most.
-pub(crate) fn read(path: &Path, most: u64) -> Result<Vec<u8>, NotRead> {
+///
+/// # Errors
+/// If it is none, is larger, or cannot be read.
+pub fn read(path: &Path, most: u64) -> Result<Vec<u8>, NotRead> {
     is_file(path)?;
     read_any(path, most)
 }

@@ -115,6 +115,14 @@ impl Conditions {
         }
     }
 
+    /// The same of a problem whose reasons the log has elsewhere: logged when it begins, whatever its text is then.
+    pub(crate) fn keep_raised(&self, part: Part, problem: &str) {
+        let is_told = self.problems.lock().get_mut(&part).map(|told| *told = one_line(problem)).is_some();
+        if !is_told {
+            self.raise(part, problem);
+        }
+    }
+
     /// The whole of it ended. What its parts had is past.
     pub(crate) fn ended(&self, problem: &str) {
         self.raise(Part::Run, problem);
@@ -160,6 +168,8 @@ mod tests {
         conditions.raise(Part::Pull, "denied");
         conditions.raise(Part::Setup, "no stream");
         assert_eq!(conditions.all(), [(Part::Setup, "no stream".to_owned()), (Part::Pull, "denied".to_owned())]);
+        conditions.keep_raised(Part::Pull, "denied, and why");
+        assert_eq!(conditions.all().last(), Some(&(Part::Pull, "denied, and why".to_owned())));
         conditions.clear(Part::Pull);
         conditions.clear(Part::Pull);
         assert_eq!(conditions.all().len(), 1);

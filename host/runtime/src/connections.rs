@@ -113,7 +113,10 @@ impl WorkloadConnection {
         loop {
             match client.is_connected() {
                 true => conditions.clear(Part::Connection),
-                false => conditions.raise(Part::Connection, &lost(client.servers())),
+                false => {
+                    let why = client.why_lost();
+                    conditions.keep_raised(Part::Connection, &lost(client.servers(), why.as_deref()));
+                }
             }
             client.state_changed().await;
         }
@@ -135,17 +138,34 @@ impl Drop for WorkloadConnection {
     }
 }
 
-fn lost(servers: &str) -> String {
-    format!("the NATS server of its own account is away ({servers}); trying to reach it until it is back")
+fn lost(servers: &str, why: Option<&str>) -> String {
+    let why = why.map(|why| format!(": {why}")).unwrap_or_default();
+    format!("the NATS server of its own account is away ({servers}){why}; trying to reach it until it is back")
 }
 
 /// What is told of a connection of a workload's own that cannot be made.
 pub(crate) fn not_made(error: &ConnectError, workload: &str) -> String {
-    let text = error.to_string();
-    let (problem, remedy) = text.split_once("\n  ").unwrap_or((&text, ""));
-    let remedy = match error {
-        ConnectError::File { .. } => format!(". {remedy}"),
-        _ => format!("; look at [workload.{workload}.nats]"),
+    let (problem, remedy) = error.parts_without_flags();
+    let remedy = match remedy {
+        Some(remedy) => format!(". {remedy}"),
+        None => format!("; look at [workload.{workload}.nats]"),
     };
     format!("{problem}{}; tried again until it works", remedy.trim_end_matches('.'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::jetstream::FileUse;
+
+    #[test]
+    fn a_connection_that_cannot_be_made_is_told_with_what_counts_for_it() {
+        let servers = "nats://a:1".to_owned();
+        let full = ConnectError::Full { servers: servers.clone(), reason: "maximum connections exceeded".to_owned() };
+        let told = not_made(&full, "orders");
+        assert!(told.contains("exceeded. Raise `max_connections`") && !told.contains("look at"), "{told}");
+        let refused = ConnectError::Refused { servers, offered: "a token".to_owned(), file: FileUse::Read };
+        let told = not_made(&refused, "orders");
+        assert!(told.contains("a token; look at [workload.orders.nats]; tried") && !told.contains("--user"), "{told}");
+    }
 }

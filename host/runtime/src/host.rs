@@ -7,6 +7,7 @@ use std::pin::pin;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
@@ -87,7 +88,7 @@ pub async fn run_from(
     let nats = config.nats.clone();
     let host = PreparedHost::new(config, source.clone(), observer)?;
     let client = tokio::select! {
-        connected = connect(&nats) => connected?,
+        connected = connect(&nats, &host.view) => connected?,
         () = &mut shutdown => return Ok(()),
     };
     host.run(client, shutdown).await
@@ -146,6 +147,7 @@ impl PreparedHost {
             capacity: capacity(config.fleet.as_ref()),
             drain: Arc::new(Drain::default()),
             connection: connection.clone(),
+            awaited: Mutex::default(),
             directory: directory.clone(),
             workloads: list.clone(),
             dead_letters: config.dead_letters.stream.clone(),
@@ -262,22 +264,23 @@ async fn drained(workloads: RunningWorkloads, journal: &Journal, fleet: Option<&
     client.flush().await;
 }
 
-/// Connects, however long the servers are away.
-async fn connect(nats: &Nats) -> Result<Client, ConnectError> {
+/// Connects, however long the servers are away. Until then `view` has why.
+async fn connect(nats: &Nats, view: &View) -> Result<Client, ConnectError> {
     let mut backoff = Backoff::new(CONNECT_AGAIN.0, CONNECT_AGAIN.1);
     let mut told = None;
     loop {
         let connected = Client::connect(nats).await;
-        let Err(ConnectError::Unreachable { .. }) = &connected else {
+        if !connected.as_ref().is_err_and(ConnectError::may_pass) {
             if told.is_some() && connected.is_ok() {
                 tracing::info!("the NATS server is there");
             }
             return connected;
-        };
+        }
         let problem = connected.err().map(|error| one_line(&error.to_string()));
         if let Some(words) = problem.as_ref().filter(|_| told != problem) {
             tracing::error!("{words} It is waited for.");
         }
+        view.awaited.lock().clone_from(&problem);
         told = problem;
         sleep(backoff.pause()).await;
     }

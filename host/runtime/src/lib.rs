@@ -57,7 +57,7 @@
 //! - [`clock`], [`digest`], [`duration`], [`process_status`] and [`text`] are small things that all of them use.
 
 mod backoff;
-mod bounded_file;
+pub mod bounded_file;
 pub mod clock;
 pub(crate) mod conditions;
 pub mod config;

@@ -70,6 +70,7 @@ pub async fn run<H: Handlers, P: Policies>(
     let (start, shutdown) = (Since::now(), shutdown.shared());
     let pull = bound.puller().await?;
     let (source, header_watch) = bound.signals().await?;
+    state.attempts.learn(bound.excused());
     let assembly = Assembly::new(&state, &bound, &host, start);
     let (ticks, shadow) = assembly.shadow(shadow);
     let monitor = assembly.monitor(policies, source, ticks);
@@ -91,7 +92,11 @@ pub async fn run<H: Handlers, P: Policies>(
     let run = async {
         tokio::join!(
             fetch(inbox, pull, &rules.consumer, tell, shutdown.clone()),
-            supervisor.run(shutdown.clone()),
+            async {
+                supervisor.run(shutdown.clone()).await;
+                // Not only when the last pull has ended: others have by now what workers have given back.
+                bound.tell_excused(&state.attempts).await;
+            },
             watch_count(monitor, assembly.member(), (inbox.clone(), state.workload.rollout.clone()), shutdown.clone()),
             watch_headers(header_watch, start, tell_watch, shutdown.clone()),
             pulls.run(of_pulls),
@@ -99,7 +104,7 @@ pub async fn run<H: Handlers, P: Policies>(
         );
     };
     tokio::select! {
-        () = run => Ok(()),
+        () = run => {}
         never = rules.effects.watch() => match never {},
         never = rules.letters.watch() => match never {},
         never = watch_buckets(bound.buckets(&state.conditions)) => match never {},
@@ -107,6 +112,8 @@ pub async fn run<H: Handlers, P: Policies>(
         never = watch_places(inbox, conditions) => match never {},
         never = bound.watch_rights(conditions, |paused| inbox.pause(paused)) => match never {},
     }
+    bound.tell_excused(&state.attempts).await;
+    Ok(())
 }
 
 /// What the tasks of a workload share.
@@ -155,6 +162,7 @@ impl<'a> Assembly<'a> {
         }
         let inbox = Inbox::new(workload.pull.batch, workload.pull.max_bytes)
             .of_workload(&workload.name)
+            .ahead_by(workload.pull.ahead, rules.consumer.clone())
             .remembering(rules.attempts.clone())
             .limited_by(starts.clone());
         let inbox = match (&workload.order, &workload.per_key) {

@@ -18,7 +18,22 @@ async fn a_server_is_trusted_by_its_authority_and_by_no_other() {
     Way::flags(["--server", &url, "--tlsca", &theirs.file()]).fails(&unknown).await;
     let elsewhere = url.replace("127.0.0.1", "localhost");
     let wrong = Way::flags(["--server", &elsewhere, "--tlsca", &ours.file()]);
-    wrong.fails(&["TLS with", "is for another name"]).await;
+    wrong.fails(&["TLS with", "is for another name", "Write a name into the URL"]).await;
+}
+
+#[tokio::test]
+async fn a_certificate_that_has_expired_is_told_as_the_servers_or_as_the_clients() {
+    let ours = Authority::new();
+    let mine = ours.sign_expired("host");
+    let mut server = configured(ours.server(true)).await;
+    let files = ["--tlsca", &ours.file(), "--tlscert", &mine.cert, "--tlskey", &mine.key];
+    Way::to(&server, &files).fails(&["TLS with", "this client's certificate has expired", "--tlscert"]).await;
+
+    server.configure(&ours.server(false));
+    ours.sign_expired("127.0.0.1");
+    server.restart().await.unwrap();
+    let expired = "the server's certificate has expired at 2021-01-01T00:00:00Z";
+    Way::to(&server, &["--tlsca", &ours.file()]).fails(&["TLS with", expired, "Give the server another one"]).await;
 }
 
 #[tokio::test]
@@ -51,7 +66,7 @@ async fn a_client_with_a_certificate_is_let_in_and_one_without_is_not() {
 async fn a_server_without_tls_is_told_from_one_that_is_not_there() {
     let server = nats().await;
     Way::flags(["--server", &server.url().replace("nats://", "tls://")])
-        .fails(&["TLS with", "does not speak TLS"])
+        .fails(&["TLS with", "does not speak TLS", "Write nats:// in the URL"])
         .await;
     let authority = Authority::new();
     Way::to(&server, &["--tlsca", &authority.file()]).fails(&["TLS with", "does not speak TLS"]).await;

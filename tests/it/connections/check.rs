@@ -54,7 +54,7 @@ async fn who_may_ask_is_told_of_every_subject() {
     for subject in ["out.>", "tidegate.dead.told-i"] {
         assert!(needed.publish.remove(subject).is_some());
     }
-    for subject in ["$SYS.REQ.USER.INFO", "$JS.API.STREAM.NAMES", "out.a"] {
+    for subject in ["$SYS.REQ.USER.INFO", "$JS.API.STREAM.NAMES", "$JS.API.STREAM.INFO.OUT", "$JS.API.INFO", "out.a"] {
         needed.publish.insert(subject.to_owned(), String::new());
     }
     let site = site(&needed.to_string(), Some(&inbox("told"))).await;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tidegate_runtime::config::Workload;
+use tidegate_runtime::config::{Config, Workload};
 use tidegate_runtime::events::Event;
 
 use super::permissions::{guarded, has_newer_acks, inbox, needed, site, text, without, workloads};
@@ -11,6 +11,7 @@ use crate::support::cli::Running;
 use crate::support::host::Host;
 use crate::support::nats::nats;
 use crate::support::site::{DEAD, Site};
+use crate::support::web::get;
 use crate::support::{eventually, log};
 
 /// Gives the host's user other permissions, and awaits that the server has taken them.
@@ -126,6 +127,40 @@ async fn permissions_that_are_taken_away_from_a_running_host_cost_no_message() {
     let ended = |event: &Event| matches!(event, Event::Failed { dead: true, .. });
     assert_eq!(host.count(ended), 0);
     host.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_right_to_read_the_signals_that_is_taken_away_is_named_until_it_is_given_back() {
+    let text = text("blind", "create");
+    let all = needed(&text);
+    let site = site(&all.to_string(), Some(&inbox("blind"))).await;
+    let http = Some("127.0.0.1:0".parse().unwrap());
+    let host = Host::run(site.clone(), Config { http, workloads: workloads(&text), ..site.config() });
+    let address = host.address().await;
+    host.ready(2).await;
+    for subject in ["$JS.API.STREAM.INFO.blind-i", "$JS.API.CONSUMER.INFO.blind-i.blind-i-workers"] {
+        permit(&site, &without(&all, subject)).await;
+        let said = async |part: &str| get(&address, "/readyz").await.1.contains(part);
+        let denied = format!("the NATS server does not let this user publish to `{subject}`; allow it");
+        eventually(&denied, async || said(&denied).await).await;
+        assert!(said("workload blind-i: signals: ").await && !said("workload blind-h: signals: ").await);
+        permit(&site, &all.to_string()).await;
+        eventually("it is ready", async || get(&address, "/readyz").await.0 == 200).await;
+    }
+    host.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_journal_lacks_is_named_as_the_subject_to_allow() {
+    let text = format!("journal.stream = \"DECIDED\"\n{}", text("untold", "create"));
+    let all = needed(&text);
+    for subject in ["$JS.API.STREAM.INFO.DECIDED", "tidegate.journal.untold-i"] {
+        let site = site(&without(&all, subject), Some(&inbox("untold"))).await;
+        let Config { journal, workloads, .. } = Config::from_toml(&text).unwrap();
+        let _host = Host::run(site.clone(), Config { journal, workloads, ..site.config() });
+        let denied = format!("the NATS server does not let this user publish to `{subject}`; allow it");
+        log::logged(&["\"ERROR\"", "journal", "DECIDED", &denied]).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -134,8 +134,9 @@ async fn a_server_that_wants_tls_before_all_else_is_reached_by_a_context() {
     let mut server = configured(authority.server(false)).await;
     let (url, home) = (server.url().replace("tls://", "nats://"), Home::new());
     home.save("first", json!({ "url": url, "ca": authority.file(), "tls_first": true }));
+    home.way(&["--context", "first"]).fails(&["does not begin with TLS", "Take away", "tls_first"]).await;
     // From now on the server says nothing before TLS.
-    server.configure(&authority.server(false).replace("verify:", "handshake_first: true, verify:"));
+    server.configure(&authority.server(false).replace("verify:", "handshake_first: true, timeout: 1, verify:"));
     server.reload().unwrap();
     let says_nothing = async || {
         let mut client = TcpStream::connect(("127.0.0.1", server.port())).await.unwrap();
@@ -143,4 +144,6 @@ async fn a_server_that_wants_tls_before_all_else_is_reached_by_a_context() {
     };
     eventually("the server waits for TLS", says_nothing).await;
     home.way(&["--context", "first"]).works().await;
+    let second = Way::flags(["--server", &url, "--tlsca", &authority.file()]);
+    second.waits(&["no NATS server answers", "nothing is said on it", "(`handshake_first`)", "tls_first"]).await;
 }

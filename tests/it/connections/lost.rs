@@ -1,15 +1,22 @@
 //! Servers that go away and come back, and what may have changed meanwhile.
 
+use std::sync::Arc;
+
 use async_nats::ConnectOptions;
 use async_nats::jetstream::{self, Context};
 use rustix::process::Signal;
 use tidegate_nats_server::Server;
+use tidegate_runtime::config::{Config, Nats, Workload};
+use tokio::sync::Mutex;
 
+use super::permissions::{guarded, site};
 use super::{Way, configured};
 use crate::support::cli::Running;
-use crate::support::host::plugins;
+use crate::support::host::{Host, plugins, workload};
+use crate::support::site::Site;
 use crate::support::tls::Authority;
-use crate::support::until;
+use crate::support::web::get;
+use crate::support::{eventually, log, until};
 
 fn user(password: &str) -> String {
     format!("authorization {{ user: ada, password: {password} }}")
@@ -115,4 +122,67 @@ async fn a_host_that_is_not_let_in_any_more_says_so_once_and_goes_on_trying() {
     let ended = host.end().await;
     assert_eq!(ended.code, Some(0));
     way.kept(&ended);
+}
+
+/// A site whose server has certificates of this authority.
+async fn encrypted(server: Server, authority: &Authority) -> Arc<Site> {
+    log::collect();
+    let client = ConnectOptions::new().add_root_certificates(authority.file().into());
+    let client = client.connect(server.url()).await.unwrap();
+    let ca = Some(authority.file().into());
+    let nats = Nats { servers: vec![server.url().to_owned()], ca, ..Nats::default() };
+    let js = jetstream::new(client.clone());
+    Arc::new(Site { server: Arc::new(Mutex::new(server)), nats, plugins: plugins(), client, js })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_comes_back_with_another_certificate_is_not_taken_for_one_that_is_away() {
+    let authority = Authority::new();
+    let site = encrypted(configured(authority.server(false)).await, &authority).await;
+    let url = site.nats.servers[0].clone();
+    let own = Nats { inbox_prefix: Some("_INBOX_own".to_owned()), ..site.nats.clone() };
+    let workloads = vec![workload("shared"), Workload { nats: Some(own), ..workload("alone") }];
+    let http = Some("127.0.0.1:0".parse().unwrap());
+    let host = Host::run(site.clone(), Config { http, workloads, ..site.config() });
+    let address = host.address().await;
+    host.ready(2).await;
+
+    site.server.lock().await.kill();
+    authority.sign_expired("127.0.0.1");
+    site.server.lock().await.restart().await.unwrap();
+    let why = format!("TLS with {url} failed: the server's certificate has expired at 2021-01-01T00:00:00Z");
+    let shared = format!("the NATS server is away: {why}. Give the server another one");
+    let alone = format!("workload alone: connection: the NATS server of its own account is away ({url}): {why}");
+    for said in [&shared, &alone] {
+        eventually(said, async || get(&address, "/readyz").await.1.contains(said)).await;
+    }
+    assert!(get(&address, "/status").await.1.contains(&shared));
+    let told = ["cannot be reached", &why];
+    log::logged(&[&told[..], &["\"workloads\":\"alone\""]].concat()).await;
+    assert_eq!(log::count(&told), 2, "once for each connection");
+    assert_eq!(log::count(&["\"part\":\"connection\"", &url]), 1, "it is one problem, whatever its reason is");
+
+    authority.sign("127.0.0.1");
+    site.server.lock().await.restart().await.unwrap();
+    eventually("it is ready again", async || get(&address, "/readyz").await == (200, "ok\n".to_owned())).await;
+    host.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_that_is_not_let_in_any_more_is_told_from_one_whose_server_is_away_over_http_too() {
+    let site = site("", None).await;
+    let (host, address) = Host::over_http(site.clone(), workload("refused")).await;
+    host.ready(1).await;
+    let accept = async |config: &str| {
+        let mut server = site.server.lock().await;
+        server.configure(config);
+        server.reload().unwrap();
+    };
+    accept(&guarded("").replace("password: some", "password: another")).await;
+    let said = "the NATS server is away: it refuses the credentials of this client: give the user its rights back";
+    eventually(said, async || get(&address, "/readyz").await.1.contains(said)).await;
+    assert!(get(&address, "/status").await.1.contains(said));
+    accept(&guarded("")).await;
+    eventually("it is ready again", async || get(&address, "/readyz").await.0 == 200).await;
+    host.stop().await;
 }

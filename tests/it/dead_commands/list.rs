@@ -66,7 +66,7 @@ async fn each_filter_leaves_what_it_names() {
         (&["--plugin", "probe"], &[1, 2, 3, 4, 5, 6]),
         (&["--plugin", "other"], &[]),
         (&["--generation", &generation[..6]], &[1, 2, 3, 4, 5, 6]),
-        (&["--generation", "nothex"], &[]),
+        (&["--generation", "fffffffffff"], &[]),
         (&["--subject", "in.*.a"], &[1, 3, 6]),
         (&["--subject", "in.one.>"], &[1, 2, 5]),
         (&["--since", "1h"], &[1, 2, 3, 4, 5, 6]),
@@ -86,6 +86,13 @@ async fn what_cannot_be_listed_is_told_with_what_may_be_meant() {
     let none = dead(&site, &["list"]).await;
     none.failed_with(1, &["there are no dead letters: stream TIDEGATE_DEAD is not there", "--dead-letters"]);
     dead(&site, &["list", "--cause", "traped"]).await.failed_with(2, &["did you mean trapped?", "rejected, retries"]);
+    for (flag, wrong, told) in [
+        ("--subject", "a b", "no subject has white space"),
+        ("--subject", ">>", "stands for one token"),
+        ("--generation", "zz", "no digest begins so"),
+    ] {
+        dead(&site, &["list", flag, wrong]).await.failed_with(2, &[flag, told]);
+    }
     dead(&site, &["list", "--since", "yesterday"]).await.failed_with(2, &["such as 2h"]);
     letters(&site, 1).await;
     let unknown = dead(&site, &["list", "--workload", "ordes"]).await;

@@ -50,7 +50,7 @@ async fn a_redrive_that_is_interrupted_ends_between_two_letters_and_says_how_far
     let site = Site::new().await;
     letters(&site, COUNT).await;
     let running = under_way(&site).await;
-    running.signal(Signal::INT);
+    running.signal(Signal::TERM);
     let ended = running.end().await;
     assert_eq!(ended.code, Some(1), "{}", ended.said());
     let counts: Value = serde_json::from_str(&ended.stdout).unwrap();

@@ -1,8 +1,10 @@
 //! `plugins.bucket`: plugins in an object store.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_nats::jetstream::object_store::{Config, ObjectMetadata, ObjectStore};
+use async_nats::jetstream::stream;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
@@ -96,11 +98,10 @@ async fn an_object_that_is_half_there_too_large_damaged_or_no_plugin_changes_not
         put(probes::WORKER_V2).await;
         let mut info = serde_json::to_value(store.info("probe").await.unwrap()).unwrap();
         change(&mut info);
-        let subject = format!("$O.{BUCKET}.M.{}", data_encoding::BASE64URL.encode(b"probe"));
         let mut headers = async_nats::HeaderMap::new();
         headers.insert("Nats-Rollup", "sub");
         let payload = serde_json::to_vec(&info).unwrap();
-        site.js.publish_with_headers(subject, headers, payload.into()).await.unwrap().await.unwrap();
+        site.js.publish_with_headers(description("probe"), headers, payload.into()).await.unwrap().await.unwrap();
     };
     // The good one is pushed first each time, so the host runs it.
     describe(&|info| info["digest"] = "SHA-256=n4bQgYhMfWWaL-qgxVrQFaO_TxsrC4Is0V1sFbDwCgg=".into()).await;
@@ -126,12 +127,11 @@ async fn an_object_that_is_a_link_or_is_not_described_is_told_by_name_and_change
     pushed(&setup, probes::WORKER_V1).await;
     let mut host = setup.host().await;
     host.uses("probe", probes::WORKER_V1).await;
-    let describe = async |description: &str| {
-        let subject = format!("$O.{BUCKET}.M.{}", data_encoding::BASE64URL.encode(b"probe"));
+    let describe = async |text: &str| {
         let mut headers = async_nats::HeaderMap::new();
         headers.insert("Nats-Rollup", "sub");
-        let payload = description.to_owned().into();
-        site.js.publish_with_headers(subject, headers, payload).await.unwrap().await.unwrap();
+        let payload = text.to_owned().into();
+        site.js.publish_with_headers(description("probe"), headers, payload).await.unwrap().await.unwrap();
     };
     let link = |bucket: &str| {
         format!(r#"{{"name":"probe","bucket":"B","options":{{"link":{{"bucket":"{bucket}","name":"probe"}}}}}}"#)
@@ -140,14 +140,14 @@ async fn an_object_that_is_a_link_or_is_not_described_is_told_by_name_and_change
     let other = site.js.create_object_store(config).await.unwrap();
     other.put("probe", &mut &*probes::WORKER_V2).await.unwrap();
     let undescribed = "its description in the bucket cannot be read (";
-    for (description, told) in [
+    for (text, told) in [
         // In a circle, and to where other people may write.
         (link(BUCKET), "it is a link to probe of TIDEGATE_PLUGINS, and links are not followed; push the plugin"),
         (link("OTHER"), "it is a link to probe of OTHER, and links are not followed; push the plugin"),
         ("what?".to_owned(), undescribed),
         (r#"{"name":"probe","bucket":"B","size":-5}"#.to_owned(), undescribed),
     ] {
-        describe(&description).await;
+        describe(&text).await;
         host.problem("probe", &[told]).await;
         host.running.line_with(told).await;
         assert_eq!(host.version().await, "v1");
@@ -168,6 +168,74 @@ async fn an_object_that_is_a_link_or_is_not_described_is_told_by_name_and_change
     assert_eq!(ended.code, Some(0), "{}", ended.said());
     host.problem("probe", &["there is no such object"]).await;
     describe(&link(BUCKET)).await;
+    push(&setup, "probe", probes::WORKER_V2).await;
+    host.uses("probe", probes::WORKER_V2).await;
+}
+
+/// The subject of an object's description.
+fn description(name: &str) -> String {
+    format!("$O.{BUCKET}.M.{}", data_encoding::BASE64URL.encode(name.as_bytes()))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_object_that_goes_without_a_word_is_noticed_and_told() {
+    let site = Site::new().await;
+    let setup = setup(&site, "").await;
+    pushed(&setup, probes::WORKER_V1).await;
+    let host = setup.host().await;
+    host.uses("probe", probes::WORKER_V1).await;
+    // As a limit of the stream removes it: with nothing that says so.
+    let stream = site.js.get_stream(format!("OBJ_{BUCKET}")).await.unwrap();
+    stream.purge().filter(description("probe")).await.unwrap();
+    host.problem("probe", &["there is no such object", "tidegate plugin push"]).await;
+    assert_eq!(host.version().await, "v1");
+    let list = plugin(&setup, &["list"]).await;
+    assert!(list.stdout.contains("fixed  ") && !list.stdout.contains("probe  "), "{}", list.said());
+    push(&setup, "probe", probes::WORKER_V2).await;
+    host.uses("probe", probes::WORKER_V2).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bucket_in_which_plugins_do_not_stay_is_told_at_the_start_and_by_check() {
+    let site = Site::new().await;
+    let setup = setup(&site, "").await;
+    pushed(&setup, probes::WORKER_V1).await;
+    let stream = site.js.get_stream(format!("OBJ_{BUCKET}")).await.unwrap();
+    let hour = stream::Config { max_age: Duration::from_secs(3600), ..stream.cached_info().config.clone() };
+    site.js.update_stream(hour).await.unwrap();
+    let told = "gone after 1h (max_age), and a host that starts then waits for them; `nats stream edit \
+                OBJ_TIDEGATE_PLUGINS --max-age=0s`";
+    let mut host = setup.host().await;
+    let line = host.running.line_with("plugins do not stay in the plugin bucket").await;
+    assert!(line.contains(BUCKET) && line.contains(told), "{line}");
+    host.uses("probe", probes::WORKER_V1).await;
+    let check = setup.check(&["--connect"]).await;
+    let warning = "warning: the plugin bucket TIDEGATE_PLUGINS: plugins that were put there are";
+    assert!(check.code == Some(0) && check.stdout.contains(&format!("{warning} {told}")), "{}", check.said());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_another_client_removes_is_removed_whatever_it_writes_as_the_time() {
+    let site = Site::new().await;
+    let setup = setup(&site, "").await;
+    let store = pushed(&setup, probes::WORKER_V1).await;
+    let host = setup.host().await;
+    host.uses("probe", probes::WORKER_V1).await;
+    let mut info = serde_json::to_value(store.info("probe").await.unwrap()).unwrap();
+    for (key, value) in [("mtime", Value::from("")), ("deleted", true.into()), ("size", 0.into()), ("chunks", 0.into())]
+    {
+        info[key] = value;
+    }
+    let mut headers = async_nats::HeaderMap::new();
+    headers.insert("Nats-Rollup", "sub");
+    let payload = serde_json::to_vec(&info).unwrap();
+    site.js.publish_with_headers(description("probe"), headers, payload.into()).await.unwrap().await.unwrap();
+    host.problem("probe", &["there is no such object"]).await;
+    let list = plugin(&setup, &["list"]).await;
+    assert!(list.code == Some(0) && !list.stdout.contains("probe  "), "{}", list.said());
+    plugin(&setup, &["show", "probe"]).await.failed_with(1, &["there is no plugin", "fixed"]);
+    let removed = plugin(&setup, &["remove", "probe"]).await;
+    assert!(removed.code == Some(1) && removed.stdout.contains("is not in the bucket"), "{}", removed.said());
     push(&setup, "probe", probes::WORKER_V2).await;
     host.uses("probe", probes::WORKER_V2).await;
 }
@@ -304,7 +372,6 @@ async fn what_the_client_library_cannot_read_in_a_bucket_costs_no_connection_aga
     let site = Site::new().await;
     let (setup, url) = (setup(&site, "").await, site.nats.servers[0].clone());
     let store = pushed(&setup, probes::WORKER_V1).await;
-    let description = |name: &str| format!("$O.{BUCKET}.M.{}", data_encoding::BASE64URL.encode(name.as_bytes()));
     raw::publish(&url, [b"$O.TIDEGATE_PLUGINS.M.", &b"\xff\xfe"[..]].concat(), b"", b"{}").await;
     raw::publish(&url, &description("other"), BROKEN, b"{}").await;
     let host = setup.host().await;

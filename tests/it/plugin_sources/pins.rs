@@ -24,7 +24,7 @@ async fn only_the_pinned_file_runs_and_what_runs_stays() {
     }
     assert_eq!(host.version().await, "v1");
     // A host that starts now waits for the pinned file.
-    drop(host);
+    host.running.kill().await;
     let host = setup.host().await;
     host.problem("probe", &[&pins]).await;
     assert!(host.plugin("probe").await["generation"].is_null());

@@ -92,6 +92,18 @@ async fn a_policy_that_is_refused_with_nothing_in_use_is_told_until_it_is_mended
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_a_guest_says_is_told_without_what_acts_upon_a_terminal() {
+    let site = Site::new().await;
+    let said = [("x", "\u{1b}[31m\u{2028}told")];
+    let (host, address) = seen(&site, vec![policy(workload("loud"), "fixed", &said)]).await;
+    host.ready(1).await;
+    says(&address, &["workload loud: policy: policy not used: it refuses its settings: x", "told"]).await;
+    let (_, ready) = get(&address, "/readyz").await;
+    assert!(!ready.contains(['\u{1b}', '\u{2028}']), "{ready:?}");
+    host.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn signals_that_cannot_be_read_are_told_until_they_can() {
     let site = Site::new().await;
     let mut mute = workload("mute");
@@ -115,7 +127,7 @@ async fn a_host_that_starts_while_its_server_is_away_waits_for_it_and_says_so() 
     let site = Site::new().await;
     site.server.lock().await.kill();
     let (host, address) = seen(&site, vec![workload("early")]).await;
-    says(&address, &["the NATS server is away"]).await;
+    says(&address, &["the NATS server is away", "Connection refused"]).await;
     let port = site.server.lock().await.port();
     log::logged(&["\"ERROR\"", &format!("no NATS server answers at nats://127.0.0.1:{port}"), "It is waited for"])
         .await;

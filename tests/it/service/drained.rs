@@ -14,6 +14,9 @@ async fn a_drained_host_finishes_what_it_has_holds_nothing_and_goes_on_when_it_i
     let site = Site::new().await;
     let (host, address) = host(site.clone(), service(true), vec![workers("out", 1), workers("still", 1)]).await;
     let url = site.nats.servers[0].clone();
+    // The names of what is measured are there, whether or not it is.
+    let pending = async || get(&address, "/metrics").await.1.matches("tidegate_pending{").count();
+    eventually("it looks at its consumers", async || pending().await == 2).await;
     host.publish_all("in.out.a", ["sleep 3000", "ok"].map(str::to_owned)).await;
     eventually("the first is handled", async || {
         super::answer(&site, "tidegate.host.one.status.out", "").await["workers"]["alive"][0]["handling"] == true
@@ -34,12 +37,14 @@ async fn a_drained_host_finishes_what_it_has_holds_nothing_and_goes_on_when_it_i
     assert_eq!(host.consumer("still").await.num_pending, 1);
     assert_eq!(ask(&site, "$SRV.PING", "").await.unwrap().1["metadata"]["drain"], "drained");
     assert!(get(&address, "/metrics").await.1.contains("tidegate_drained 1"));
+    assert_eq!(pending().await, 0, "nobody looks, so nobody says how much waits");
 
     let ended = run(["undrain", "one", "-s", &url, "--output", "json"]).await;
     assert_eq!(serde_json::from_str::<Value>(&ended.stdout).unwrap()["drain"], "no");
     host.settled("still").await;
     host.settled("out").await;
     eventually("it is ready", async || get(&address, "/readyz").await.0 == 200).await;
+    eventually("it looks again", async || pending().await == 2).await;
     host.stop().await;
 }
 

@@ -27,6 +27,14 @@ pub(crate) fn tidegate<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) 
     command
 }
 
+/// The same, with the signals of a program on a terminal: what runs the tests may itself be in the background of a
+/// shell's script, which has such processes ignore some.
+pub(crate) fn tidegate_with_signals<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) -> Command {
+    let mut command = without_nats(Command::new("env"));
+    command.args(["--default-signal", env!("CARGO_BIN_EXE_tidegate")]).args(arguments);
+    command
+}
+
 /// A command without the NATS settings of whoever runs the tests.
 pub(crate) fn without_nats(mut command: Command) -> Command {
     for (name, _) in std::env::vars_os() {
@@ -152,6 +160,12 @@ impl Running {
     pub(crate) fn pid(&self) -> Pid {
         let pid = self.child.id().and_then(|id| Pid::from_raw(id.try_into().unwrap()));
         pid.expect("it has ended")
+    }
+
+    /// Kills it, and awaits its end: until then the server may give it messages.
+    pub(crate) async fn kill(self) {
+        self.signal(Signal::KILL);
+        self.end().await;
     }
 
     /// Awaits its end.

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, date_time_ymd};
 use tempfile::TempDir;
 
 /// An authority of its own, and the directory with all that it has signed.
@@ -36,8 +36,19 @@ impl Authority {
 
     /// Signs a certificate for `name`.
     pub(crate) fn sign(&self, name: &str) -> Certificate {
+        self.signed(name, CertificateParams::new(vec![name.to_owned()]).unwrap())
+    }
+
+    /// The same of a certificate that has expired at the beginning of 2021. Its files take the place of those of a good
+    /// one.
+    pub(crate) fn sign_expired(&self, name: &str) -> Certificate {
+        let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        (params.not_before, params.not_after) = (date_time_ymd(2020, 1, 1), date_time_ymd(2021, 1, 1));
+        self.signed(name, params)
+    }
+
+    fn signed(&self, name: &str, params: CertificateParams) -> Certificate {
         let key = KeyPair::generate().unwrap();
-        let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
         let signed = params.signed_by(&key, &self.issuer).unwrap();
         let [cert, key_file] = ["cert", "key"].map(|kind| self.dir.path().join(format!("{name}-{kind}.pem")));
         write(&cert, "CERTIFICATE", signed.der());

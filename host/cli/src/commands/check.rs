@@ -12,7 +12,7 @@ use super::output::Output;
 use tidegate_runtime::config::{Config, KeyLocator, Plugins, Workload, process_environment};
 use tidegate_runtime::contract::Fault;
 use tidegate_runtime::digest::Digest;
-use tidegate_runtime::jetstream::{Client, ConnectError, Finding, ServerCheck};
+use tidegate_runtime::jetstream::{Client, ConnectError, Finding, PluginBucket, ServerCheck};
 use tidegate_runtime::permissions::Permissions;
 use tidegate_runtime::plugin::{
     HandlerPlugin, HttpAccess, PluginHost, PolicyContext, PolicyPlugin, SettingsReader, Wanted,
@@ -173,7 +173,7 @@ fn unreachable(error: &ConnectError, key: &[&str], keys: &KeyLocator, answer: &m
     let (problem, remedy) = text.split_once("\n  ").unwrap_or((&text, "see what the server says"));
     let remedy = match key {
         // Flags and variables are not for it.
-        ["workload", ..] if !matches!(error, ConnectError::File { .. }) => "correct this table",
+        ["workload", ..] if remedy.contains(" --") => "correct this table",
         _ => remedy,
     };
     let error = keys.error(key, problem, remedy.replace("\n  ", " ").trim_end_matches('.'));
@@ -200,6 +200,8 @@ async fn plugin_files(config: &Config, connect: bool, answer: &mut CheckReport) 
     }
     // That there is no connection is told with what the servers have.
     let Ok(client) = Client::connect(&config.nats).await else { return Ok(None) };
+    let forgetting = PluginBucket::new(client.clone(), bucket).forgetting().await;
+    answer.warnings.extend(forgetting.map(|why| format!("the plugin bucket {bucket}: {why}")));
     PluginFiles::in_bucket(bucket, &client, config, &mut answer.problems).await.map(Some)
 }
 

@@ -9,6 +9,7 @@ use rustix::fs::Mode;
 use rustix::process::{Resource, Rlimit, getrlimit, nice, setrlimit, umask};
 
 use super::error_output;
+use super::signals::outlive_file_limit;
 use tidegate_runtime::plugin::{CompileFor, compile_into};
 
 /// How much more modest this is than the host that started it.
@@ -76,6 +77,9 @@ fn bound(args: &CompileArgs) -> anyhow::Result<()> {
     bound(Resource::Core, 0, 0).context("core dumps cannot be switched off")?;
     // What is compiled is run unchecked, so it is made for nobody else to write to.
     umask(Mode::RWXG | Mode::RWXO);
+    // Compiled code that may not be written is a reason to tell.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build();
+    runtime.and_then(|runtime| runtime.block_on(async { outlive_file_limit() })).context("signals cannot be heard")?;
     // Where it may not, it competes.
     let _ = nice(NICE);
     Ok(())

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::ValueEnum;
+use futures_util::FutureExt as _;
 use tempfile::TempDir;
 use tidegate_artifacts::{policies, workers};
 
@@ -100,13 +101,14 @@ pub async fn run(
         None => PluginDir::embedded()?,
     };
     let binary = args.nats_server.clone();
-    let server = Server::start(server::ServerOptions { binary, ..server::ServerOptions::default() }).await?;
+    let interrupted = interrupted.shared();
+    let server = tokio::select! {
+        server = Server::start(server::ServerOptions { binary, ..server::ServerOptions::default() }) => server?,
+        () = interrupted.clone() => bail!("interrupted"),
+    };
     let mut options = options(args);
     options.compile = options.compile.by_this_program()?;
-    let report = tokio::select! {
-        report = demo::run(&options, server.url(), plugins.path(), terminal) => report,
-        () = interrupted => bail!("interrupted"),
-    };
+    let report = demo::run(&options, server.url(), plugins.path(), terminal, interrupted).await;
     server.stop().await;
     let report = report?;
     if let Some(file) = &args.plot {

@@ -74,6 +74,7 @@ impl FromArgMatches for ConfigFlags {
             host: given(HOST.iter(), matches),
             workload_name: matches.get_one("workload").cloned(),
             workload: given(WORKLOAD.iter(), matches),
+            own_server: false,
         }))
     }
 

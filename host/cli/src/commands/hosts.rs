@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::bail;
 use bytes::Bytes;
 
+use super::connect::{connect, given};
 use super::flags::ConnectionFlags;
 use super::output::Output;
 use tidegate_runtime::config::{Nats, nearest, process_environment};
@@ -34,7 +35,7 @@ impl HostsArgs {
     /// Connects.
     pub(super) async fn connect(&self) -> anyhow::Result<Client> {
         let nats = Nats::load(&self.connection.0, self.config.as_deref(), &process_environment())?;
-        Ok(Client::connect(&nats).await?)
+        connect(&nats, given(self.config.as_deref())).await
     }
 
     /// Connects, and finds the hosts.

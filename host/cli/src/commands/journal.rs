@@ -8,13 +8,14 @@ use std::time::SystemTime;
 use anyhow::bail;
 use bytes::Bytes;
 
+use super::connect::connect;
 use super::error_output;
 use super::output::json_line;
 use super::time_arg::{TimeArg, time_arg};
 use crate::commands::flags::ConnectionFlags;
 use tidegate_runtime::clock::time_of_day;
 use tidegate_runtime::config::{Nats, process_environment};
-use tidegate_runtime::jetstream::{Client, Decisions};
+use tidegate_runtime::jetstream::{Decisions, FileUse};
 use tidegate_runtime::journal::{Excerpt, JournalLine, parse};
 
 const EXAMPLES: &str = "\
@@ -54,7 +55,7 @@ pub struct JournalArgs {
 /// When there is no connection, no such stream, no decision or such of several hosts, or the answer cannot be written.
 pub async fn run(args: &JournalArgs, out: &mut impl Write) -> anyhow::Result<ExitCode> {
     let nats = Nats::load(&args.connection.0, None, &process_environment())?;
-    let decisions = Client::connect(&nats).await?.decisions(&args.stream).await?;
+    let decisions = connect(&nats, FileUse::Never).await?.decisions(&args.stream).await?;
     // Before anything is printed everything was read, so that what is wrong leaves no half of a journal.
     let since = args.since.map(|since| since.resolve(time_of_day()));
     let mut hosts = Hosts::default();

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{bail, ensure};
+use futures_util::FutureExt as _;
 use serde::Serialize;
 
 use super::output::{ReportFormat, json_line};
@@ -89,23 +90,21 @@ pub(super) async fn run(
     out: &mut impl Write,
     interrupted: impl Future<Output = ()>,
 ) -> anyhow::Result<bool> {
-    let all = async {
-        let mut answers = Vec::new();
-        for policy in simulated {
-            // Each on a server of its own, so that none finds what another has left.
-            let binary = args.nats_server.clone();
-            let server = Server::start(server::ServerOptions { binary, ..server::ServerOptions::default() }).await?;
-            let bar = terminal.bar(arrivals.total());
-            let measured = live_run::run(&options(model, arrivals, policy, faster)?, server.url(), &bar).await;
-            server.stop().await;
-            answers.push(answer(policy, &measured?, faster));
-        }
-        anyhow::Ok(answers)
-    };
-    let answers = tokio::select! {
-        answers = all => answers?,
-        () = interrupted => bail!("interrupted"),
-    };
+    let interrupted = interrupted.shared();
+    let mut answers = Vec::new();
+    for policy in simulated {
+        let options = options(model, arrivals, policy, faster)?;
+        // Each on a server of its own, so that none finds what another has left.
+        let binary = args.nats_server.clone();
+        let server = tokio::select! {
+            server = Server::start(server::ServerOptions { binary, ..server::ServerOptions::default() }) => server?,
+            () = interrupted.clone() => bail!("interrupted"),
+        };
+        let bar = terminal.bar(arrivals.total());
+        let measured = live_run::run(&options, server.url(), &bar, interrupted.clone()).await;
+        server.stop().await;
+        answers.push(answer(policy, &measured?, faster));
+    }
     print(&answers, format, out)?;
     Ok(answers.iter().all(|answer| answer.comparison.holds))
 }

@@ -1,7 +1,9 @@
 //! Logs on standard error.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fmt;
+use std::io::IsTerminal as _;
 
 use clap::ArgMatches;
 use clap::parser::ValueSource;
@@ -49,6 +51,11 @@ impl LogArgs {
         let is_variable = matches.value_source("log") == Some(ValueSource::EnvVariable);
         Self { log_from: if is_variable { LOG_VARIABLE } else { LOG_FLAG }, ..self }
     }
+
+    /// What is to be logged, if anybody says so. A variable with nothing in it counts as none.
+    fn text(&self) -> Option<&str> {
+        self.log.as_deref().filter(|text| self.log_from != LOG_VARIABLE || directives(text).next().is_some())
+    }
 }
 
 /// How log lines look.
@@ -66,9 +73,9 @@ pub enum LogFormat {
 /// # Errors
 /// If the filter cannot be read.
 pub fn init(args: &LogArgs, default: &str, terminal: &Terminal) -> anyhow::Result<()> {
-    let text = args.log.as_deref().unwrap_or(default);
+    let text = args.text().unwrap_or(default);
     let filter = filter(text).map_err(|problem| {
-        let from = args.log_from;
+        let (from, text) = (args.log_from, if text.trim().is_empty() { "\"\"" } else { text });
         anyhow::anyhow!("{from} {text}: {problem}; write `debug` or `info,tidegate_runtime::delivery::worker=debug`")
     })?;
     let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(terminal.clone());
@@ -77,7 +84,7 @@ pub fn init(args: &LogArgs, default: &str, terminal: &Terminal) -> anyhow::Resul
             .with_timer(SystemTime)
             .with_target(false)
             .fmt_fields(EscapedFields)
-            .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
+            .with_ansi(is_coloured(std::io::stderr().is_terminal(), |name| std::env::var_os(name)))
             .init(),
         LogFormat::Json => logs.fmt_fields(JsonFields::new()).event_format(JsonLines).init(),
     }
@@ -90,12 +97,32 @@ pub fn init(args: &LogArgs, default: &str, terminal: &Terminal) -> anyhow::Resul
     Ok(())
 }
 
+/// Whether lines have colours: on a terminal that knows them, for a person who wants them.
+fn is_coloured(is_terminal: bool, variable: impl Fn(&str) -> Option<OsString>) -> bool {
+    let wants_none = variable("NO_COLOR").is_some_and(|value| !value.is_empty());
+    let knows_none = variable("TERM").is_some_and(|value| value == "dumb");
+    is_terminal && !wants_none && !knows_none
+}
+
+/// The parts of a filter.
+fn directives(text: &str) -> impl Iterator<Item = &str> {
+    text.split(',').map(str::trim).filter(|directive| !directive.is_empty())
+}
+
 /// A level alone is meant for this program and its guests; what it is built of logs warnings, and more where asked for
-/// by name. The NATS client's own lines say again what is told of the connection here.
+/// by name. So does this program where no level stands alone. The NATS client's own lines say again what is told of the
+/// connection here.
 fn filter(text: &str) -> Result<EnvFilter, String> {
+    if self::directives(text).next().is_none() {
+        return Err("it says nothing, and to log nothing is `off`".to_owned());
+    }
     let mut directives = vec!["async_nats=off".to_owned()];
-    for directive in text.split(',').map(str::trim).filter(|directive| !directive.is_empty()) {
-        if directive.contains(['=', '[', ':']) {
+    let is_of_a_part = |directive: &str| directive.contains(['=', '[', ':']);
+    if self::directives(text).all(is_of_a_part) {
+        directives.push(LevelFilter::WARN.to_string());
+    }
+    for directive in self::directives(text) {
+        if is_of_a_part(directive) {
             directives.push(directive.to_owned());
         } else {
             // A word could be a target, too, whose lines are then all that is logged; a misspelt level is more likely.
@@ -276,6 +303,8 @@ mod tests {
         };
         assert_eq!(shown("debug"), "async_nats=off,tidegate=debug,warn");
         assert_eq!(shown("off"), "async_nats=off,off,tidegate=off");
+        // What no level stands alone for is told of warnings too.
+        assert_eq!(shown("nope_target=debug"), "async_nats=off,nope_target=debug,warn");
         assert_eq!(shown("info,async_nats=debug,wasmtime=info"), "async_nats=debug,tidegate=info,warn,wasmtime=info");
     }
 
@@ -283,7 +312,6 @@ mod tests {
     fn a_misspelt_level_is_not_taken_as_a_target() {
         for good in [
             "info",
-            "",
             "INFO,tidegate_runtime::delivery::worker=debug",
             "warn, tidegate=trace",
             "tidegate::guest",
@@ -291,7 +319,30 @@ mod tests {
         ] {
             assert!(filter(good).is_ok(), "{good}");
         }
+        for nothing in ["", " ", ",", " , "] {
+            assert!(filter(nothing).unwrap_err().contains("`off`"), "{nothing:?}");
+        }
         assert!(filter("inof").unwrap_err().contains("`inof`"));
         assert!(filter("info,tidegate=loud").is_err());
+    }
+
+    #[test]
+    fn a_variable_with_nothing_in_it_counts_as_none_and_a_flag_does_not() {
+        let of = |log: &str, log_from| LogArgs { log: Some(log.to_owned()), log_from, log_format: LogFormat::Text };
+        for nothing in ["", " ", ","] {
+            assert_eq!(of(nothing, LOG_VARIABLE).text(), None);
+            assert_eq!(of(nothing, LOG_FLAG).text(), Some(nothing));
+        }
+        assert_eq!(of("debug", LOG_VARIABLE).text(), Some("debug"));
+    }
+
+    #[test]
+    fn lines_have_colours_on_a_terminal_that_knows_them_for_a_person_who_wants_them() {
+        let of = |is_terminal, set: &[(&str, &str)]| {
+            let found = |name: &str| set.iter().find(|(set, _)| *set == name).map(|(_, value)| OsString::from(value));
+            is_coloured(is_terminal, found)
+        };
+        assert!(of(true, &[("TERM", "xterm"), ("NO_COLOR", "")]) && of(true, &[]));
+        assert!(!of(false, &[]) && !of(true, &[("NO_COLOR", "1")]) && !of(true, &[("TERM", "dumb")]));
     }
 }

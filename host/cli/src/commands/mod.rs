@@ -7,6 +7,7 @@ pub mod check;
 mod check_plugins;
 pub mod compile;
 pub mod completions;
+mod connect;
 pub mod dead;
 #[cfg(feature = "guests")]
 pub mod demo;

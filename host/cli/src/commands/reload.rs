@@ -22,6 +22,8 @@ use tidegate_runtime::text::plain;
 
 /// The variable that a token is in.
 const TOKEN: &str = "TIDEGATE_HTTP_TOKEN";
+/// What the names of the processes of this program begin with, also where its file has its version in the name.
+const PROGRAM: &[u8] = b"tidegate";
 /// The most bytes of an answer.
 const MOST: u64 = 16 << 20;
 
@@ -106,10 +108,51 @@ pub async fn run(args: &ReloadArgs, out: &mut impl Write) -> anyhow::Result<Exit
 
 fn by_signal(pid: i32, output: Output, out: &mut impl Write) -> anyhow::Result<ExitCode> {
     let process = Pid::from_raw(pid).filter(|_| pid > 0).context("a process has a number above 0")?;
+    if let Some(other) = Other::of(pid) {
+        bail!(
+            "{}, and nothing was sent to it: SIGHUP ends what does not expect it\n  `pgrep -a -x tidegate` shows the \
+             processes of tidegate.",
+            other.told(pid)
+        );
+    }
     kill_process(process, Signal::HUP).with_context(|| format!("SIGHUP cannot be sent to process {pid}"))?;
     let answer = serde_json::json!({ "asked": pid });
     output.write(out, &answer, |out| writeln!(out, "asked process {pid}; its log says what came of it"))?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// What a process is that is no host.
+#[derive(Debug, PartialEq, Eq)]
+enum Other {
+    /// Another program, of this name.
+    Program(String),
+    /// This program, with another command.
+    Command,
+}
+
+impl Other {
+    /// `None` where it is a host, and where the system does not tell, as where there is no such process.
+    fn of(pid: i32) -> Option<Self> {
+        let said = |file: &str| std::fs::read(format!("/proc/{pid}/{file}"));
+        Self::by(&said("comm").ok()?, &said("cmdline").ok()?)
+    }
+
+    /// By what the system says of it: its name, and its arguments, of which each ends with a zero.
+    fn by(name: &[u8], arguments: &[u8]) -> Option<Self> {
+        let name = name.trim_ascii();
+        if !name.starts_with(PROGRAM) {
+            return Some(Self::Program(plain(&String::from_utf8_lossy(name))));
+        }
+        let runs = arguments.split(|byte| *byte == 0).any(|argument| argument == b"run");
+        (!runs).then_some(Self::Command)
+    }
+
+    fn told(&self, pid: i32) -> String {
+        match self {
+            Self::Program(name) => format!("process {pid} is no host of tidegate but {name}"),
+            Self::Command => format!("process {pid} is a command of tidegate other than run"),
+        }
+    }
 }
 
 /// The token of http-admin.
@@ -175,5 +218,15 @@ mod tests {
         for other in ["", "HTTP/1.1 200 OK\r\n\r\n<html>", "HTTP/1.1 404 Not Found\r\n\r\nno", "SSH-2.0\r\n\r\n"] {
             assert_eq!(read(other.as_bytes()), None, "{other}");
         }
+    }
+
+    #[test]
+    fn only_a_process_that_runs_a_host_is_one() {
+        let by = |name: &str, arguments: &str| Other::by(name.as_bytes(), arguments.as_bytes());
+        assert_eq!(by("tidegate\n", "tidegate\0run\0-c\0a.toml\0"), None);
+        assert_eq!(by("tidegate\n", "/usr/bin/tidegate\0--log\0debug\0run\0"), None);
+        assert_eq!(by("tidegate-0.9\n", "./tidegate-0.9\0run\0"), None);
+        assert_eq!(by("tidegate\n", "tidegate\0dev\0"), Some(Other::Command));
+        assert_eq!(by("run\n", "run\0"), Some(Other::Program("run".to_owned())));
     }
 }

@@ -8,13 +8,14 @@ use anyhow::Context;
 use bytes::Bytes;
 use serde_json::json;
 
+use super::connect::connect;
 use super::flags::ConnectionFlags;
 use super::output::{Output, json_line};
 use super::{error_output, positive};
 use tidegate_runtime::config::{Nats, process_environment};
 use tidegate_runtime::dead_letter::refusal::Refusal;
 use tidegate_runtime::duration::micros;
-use tidegate_runtime::jetstream::{Client, Reply, RequestError, RequestOptions};
+use tidegate_runtime::jetstream::{FileUse, Reply, RequestError, RequestOptions};
 use tidegate_runtime::text::escaped;
 
 /// The request was sent, and the PubAck or the reply did not come in time.
@@ -66,7 +67,7 @@ pub async fn run(args: &RequestArgs, out: &mut impl Write) -> anyhow::Result<Exi
     let payload = payload(&args.payload)?;
     let connected = async {
         let nats = Nats::load(&args.connection.0, None, &process_environment())?;
-        anyhow::Ok(Client::connect(&nats).await?)
+        connect(&nats, FileUse::Never).await
     };
     let client = match connected.await {
         Ok(client) => client,

@@ -31,7 +31,8 @@ Examples:
 /// made of flags. The file is read again when it changes (but with reload.watch = false), on SIGHUP, and on `tidegate
 /// reload`: workloads are added, removed and changed without touching the others, and a file with an error changes
 /// nothing. Flags stay as they are. What is not there yet is waited for, and told: a server, a stream, a consumer, a
-/// plugin. Exit code 0: drained. 1: it could not start. 2: wrong usage. 130: a second signal ended it at once.
+/// plugin. Exit code 0: drained. 1: it could not start. 2: wrong usage. 130: a second signal, 250 ms after the first or
+/// later, ended it at once.
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct RunArgs {
@@ -57,10 +58,11 @@ pub async fn run(args: RunArgs) -> anyhow::Result<()> {
         // Nobody listens any more when the host has ended.
         let _ = hang_up.send(());
     })?;
+    let flags = Flags { own_server: args.local, ..args.flags.0 };
     let server = match args.local {
         true => {
             // What is wrong with the configuration is told before a server is started for it.
-            Reading::load(&args.flags.0, &process_environment())?;
+            Reading::load(&flags, &process_environment())?;
             let options = server::ServerOptions { binary: args.nats_server, ..server::ServerOptions::default() };
             Some(Server::start(options).await?)
         }
@@ -70,7 +72,7 @@ pub async fn run(args: RunArgs) -> anyhow::Result<()> {
     if let Some(server) = &server {
         tracing::info!(url, version = %server.version(), "nats-server of its own");
     }
-    let source = source(args.flags.0, url)?;
+    let source = source(flags, url)?;
     let again = async {
         while hung_up.recv().await.is_some() {
             source.ask("SIGHUP");

@@ -65,7 +65,7 @@ fn workload(options: &DemoOptions) -> Workload {
             window: Duration::from_secs(5),
             source: options.source,
         },
-        pull: PullConfig { batch: BATCH, max_bytes: 64 << 20, expires: Duration::from_secs(5) },
+        pull: PullConfig { batch: BATCH, ahead: 0, max_bytes: 64 << 20, expires: Duration::from_secs(5) },
         grants: Grants::default(),
         limits: Limits::default(),
         retry: Retry { max_attempts: 5, backoff: vec![Duration::from_secs(1)] },

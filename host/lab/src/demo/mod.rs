@@ -63,11 +63,18 @@ pub struct DemoReport {
     pub title: String,
 }
 
-/// Runs the demo on the nats-server at `url`, which should have nothing else to do, with the plugins in `plugins`.
+/// Runs the demo on the nats-server at `url`, which should have nothing else to do, with the plugins in `plugins`, to
+/// its end or until `interrupted` resolves. Nothing of it is left then that would miss the server.
 ///
 /// # Errors
-/// When a plugin is not there, when the host does not start, or when requests cannot be sent.
-pub async fn run(options: &DemoOptions, url: &str, plugins: &Path, terminal: &Terminal) -> anyhow::Result<DemoReport> {
+/// When a plugin is not there, when the host does not start, when requests cannot be sent, or when it was interrupted.
+pub async fn run(
+    options: &DemoOptions,
+    url: &str,
+    plugins: &Path,
+    terminal: &Terminal,
+    interrupted: impl Future<Output = ()>,
+) -> anyhow::Result<DemoReport> {
     check_plugins(plugins, [&options.handler, &options.policy])?;
     let config = config::config(options, url, plugins);
     let client = Client::connect(&config.nats).await?;
@@ -84,13 +91,16 @@ pub async fn run(options: &DemoOptions, url: &str, plugins: &Path, terminal: &Te
         async move { all_batches(&options, client, &recorder, &bar).await }
     }));
     let batches = tokio::select! {
-        batches = &mut load.0 => batches.context("the load")?,
-        ended = &mut host => Err(early(ended)),
-    }?;
-    drop(bar);
+        batches = &mut load.0 => batches.context("the load").flatten(),
+        ended = &mut host => return Err(early(ended)),
+        () = interrupted => Err(anyhow!("interrupted")),
+    };
+    drop((bar, load));
     // A host that has ended already does not hear it, and says why it ended in the next line.
     stop.send(()).ok();
-    joined(host.await)?;
+    let stopped = joined(host.await);
+    let batches = batches?;
+    stopped?;
     let unsettled = unsettled(&client).await?;
     let record = recorder.finish();
     let summary = Summary::new(client.server_version(), &batches, &record, unsettled);

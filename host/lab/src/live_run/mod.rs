@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use hdrhistogram::Histogram;
 use tempfile::TempDir;
 use tokio::time::{Instant, sleep_until, timeout};
@@ -60,11 +60,17 @@ pub struct Measured {
     pub late: Histogram<u64>,
 }
 
-/// Runs it on the nats-server at `url`, which should have nothing else to do. `bar` advances with each message.
+/// Runs it on the nats-server at `url`, which should have nothing else to do, to its end or until `interrupted`
+/// resolves. `bar` advances with each message. No workload is left then that would miss the server.
 ///
 /// # Errors
-/// If the server, the host or the policy fails, or messages are left over.
-pub async fn run(options: &LiveRunOptions, url: &str, bar: &Bar) -> anyhow::Result<Measured> {
+/// If the server, the host or the policy fails, messages are left over, or it was interrupted.
+pub async fn run(
+    options: &LiveRunOptions,
+    url: &str,
+    bar: &Bar,
+    interrupted: impl Future<Output = ()>,
+) -> anyhow::Result<Measured> {
     let plugins = TempDir::new().context("a directory for the plugins")?;
     std::fs::write(plugins.path().join("wait.wasm"), options.wait)?;
     std::fs::write(plugins.path().join("policy.wasm"), &options.policy)?;
@@ -84,8 +90,24 @@ pub async fn run(options: &LiveRunOptions, url: &str, bar: &Bar) -> anyhow::Resu
     let scaled = Arc::new(ScalingCounters::default());
     let plugins = (handlers, policies);
     let running = Alone::start(host_client, NAME, workload, plugins, scaled.observer(bar)).await?;
-    let state = &running.state;
+    let measured = tokio::select! {
+        measured = measured(options, &client, (&running, &beginning, &recorder, &scaled), bar) => measured,
+        () = interrupted => Err(anyhow!("interrupted")),
+    };
+    let stopped = running.stop().await;
+    let measured = measured?;
+    stopped?;
+    Ok(measured)
+}
 
+/// What is seen of a workload from its first decision until all messages of the trace were handled.
+async fn measured(
+    options: &LiveRunOptions,
+    client: &Client,
+    (running, beginning, recorder, scaled): (&Alone, &FirstDecision, &WaitRecorder, &ScalingCounters),
+    bar: &Bar,
+) -> anyhow::Result<Measured> {
+    let state = &running.state;
     if timeout(READY_WITHIN, beginning.came()).await.is_err() {
         let why = state.history.scaling().refused.unwrap_or_else(|| "it was not loaded".to_owned());
         bail!("the policy is not in use: {why}");
@@ -94,20 +116,18 @@ pub async fn run(options: &LiveRunOptions, url: &str, bar: &Bar) -> anyhow::Resu
     let alive_us = || workers.tally().work.alive_us;
     let (start, before) = (Instant::now(), alive_us());
     recorder.start(start);
-    let late = publish::all(options, &client, start, &recorder, bar).await?;
+    let late = publish::all(options, client, start, recorder, bar).await?;
     sleep_until(start + options.real(options.length)).await;
     if timeout(FINISH_WITHIN, recorder.all()).await.is_err() {
         let late = humantime::format_duration(FINISH_WITHIN);
         bail!("{late} after the end of the trace {} messages were not handled", recorder.left());
     }
     let lived_us = alive_us().saturating_sub(before);
-    let (peak_workers, scalings) = (scaled.peak.load(Relaxed), scaled.count.load(Relaxed));
-    running.stop().await?;
     Ok(Measured {
         worker_seconds: lived_us as f64 / 1e6 * options.faster,
         waits: recorder.waits(options.faster),
-        peak_workers,
-        scalings,
+        peak_workers: scaled.peak.load(Relaxed),
+        scalings: scaled.count.load(Relaxed),
         late,
     })
 }

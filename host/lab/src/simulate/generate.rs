@@ -18,6 +18,9 @@ const COUNTED: f64 = 30.0;
 /// The highest rate, in messages a second.
 const MOST: f64 = 1e6;
 
+/// For how long arrivals are made at most, each second of which is kept: 366 days.
+pub const LONGEST: Duration = Duration::from_secs(366 * 24 * 3600);
+
 /// How the rate of arrivals goes. Rates are messages a second.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Generator {
@@ -51,12 +54,12 @@ pub enum Generator {
 }
 
 impl Generator {
-    /// Makes arrivals of this length.
+    /// Makes arrivals of this length, or of [`LONGEST`].
     pub fn arrivals(&self, length: Duration, seed: u64) -> Arrivals {
         let mut chance = Rng::with_seed(mix(seed, SALT));
-        let seconds = length.as_secs().max(1);
+        let seconds = length.min(LONGEST).as_secs().max(1);
         let mut before = 0_u64;
-        let count = |second: u64| {
+        let mut count = |second: u64| {
             let middle = second as f64 + 0.5;
             if let Self::Constant(rate) = self {
                 let due = ((second + 1) as f64 * rate).round() as u64;
@@ -66,10 +69,8 @@ impl Generator {
             }
             poisson(self.rate(middle, seconds as f64), &mut chance)
         };
-        let counts: Vec<u64> = (0..seconds).map(count).collect();
-        Arrivals::new(
-            (0..).zip(counts).map(|(second, count)| ArrivalRow { start: second * STEP, step: STEP, count }).collect(),
-        )
+        let row = |second: u64| ArrivalRow { start: second * STEP, step: STEP, count: count(second) };
+        Arrivals::new((0..seconds).map(row).collect())
     }
 
     fn rate(&self, at: f64, length: f64) -> f64 {

@@ -7,6 +7,7 @@ mod bound;
 pub mod chart;
 mod coming;
 pub mod generate;
+mod given_file;
 mod key_turns;
 mod keys;
 mod outage;
@@ -26,6 +27,7 @@ mod worker_pool;
 
 pub use arrivals::Arrivals;
 pub use bound::bound;
+pub use given_file::text_of;
 pub use keys::{KeyModel, KeySpread};
 pub use outage::Outage;
 pub use outcome::{OutageOutcome, PARTS, SimulationOutcome, WaitPart, allowed};

@@ -306,7 +306,7 @@ impl<'a> Simulation<'a> {
     fn fetched_ahead(&self) -> u64 {
         let mean = (self.mean > 0).then(|| Duration::from_nanos(self.mean));
         let workers = usize::try_from(self.pool.running()).unwrap_or(usize::MAX);
-        count(inbox::capacity(workers, self.model.batch, mean))
+        count(inbox::capacity(workers, (self.model.batch, 0), mean))
     }
 
     /// `woken` is whether a message that met no worker has just started one.

@@ -8,9 +8,8 @@
 
 use std::path::Path;
 
-use anyhow::{Context as _, bail};
-
 use super::arrivals::{ArrivalRow, Arrivals};
+use super::given_file::text_of;
 
 const HEADER: &str = "second,arrivals";
 const SECOND: u64 = 1_000_000_000;
@@ -23,10 +22,7 @@ const LONGEST: u64 = 3_155_760_000;
 /// # Errors
 /// Where it cannot be read, and what is wrong in which line.
 pub fn read(file: &Path) -> anyhow::Result<Arrivals> {
-    let text = std::fs::read(file).with_context(|| format!("cannot read the trace {}", file.display()))?;
-    let Ok(text) = String::from_utf8(text) else {
-        bail!("{}: not a text file; a trace is CSV with the columns {HEADER}", file.display());
-    };
+    let text = text_of(file, "the trace", &format!("a trace is CSV with the columns {HEADER}"))?;
     let Trace { arrivals, late } = of_text(&text).map_err(|wrong| anyhow::anyhow!("{}:{wrong}", file.display()))?;
     if let Some(LateRows { line, step, usual, count }) = late {
         tracing::warn!(

@@ -14,6 +14,9 @@ const FRAGMENTS: &str = "workloads.d";
 /// Bytes of the largest file.
 pub(super) const LARGEST: u64 = 16 << 20;
 
+/// What is wrong with a link to nothing.
+const NO_TARGET: &str = "it is a link to what is not there";
+
 /// Where a configuration is read from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigFiles {
@@ -64,14 +67,16 @@ impl ConfigFiles {
     /// in `.toml`, are none.
     ///
     /// # Errors
-    /// If there is such a directory and it cannot be read.
+    /// If there is something of the directory's name and it cannot be read as one.
     pub fn fragments(&self) -> io::Result<Vec<PathBuf>> {
-        let entries = match std::fs::read_dir(self.fragment_directory()) {
+        let directory = self.fragment_directory();
+        let entries = match std::fs::read_dir(&directory) {
             Ok(entries) => entries,
-            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
-                return Ok(Vec::new());
+            Err(error) => {
+                let is_absent = matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory);
+                // A file of that name, or a link to nothing, is no directory that is not there.
+                return if is_absent && directory.symlink_metadata().is_err() { Ok(Vec::new()) } else { Err(error) };
             }
-            Err(error) => return Err(error),
         };
         let mut fragments = Vec::new();
         for entry in entries {
@@ -79,7 +84,7 @@ impl ConfigFiles {
             let text = name.to_string_lossy();
             // An editor's own files begin with a dot or end otherwise.
             if text.ends_with(".toml") && !text.starts_with(['.', '#']) {
-                fragments.push(self.fragment_directory().join(name));
+                fragments.push(directory.join(name));
             }
         }
         fragments.sort();
@@ -91,9 +96,14 @@ impl ConfigFiles {
         let main = read(&self.file)?;
         let fragments = self.fragments().map_err(|error| {
             let place = SourcePosition { file: Some(self.fragment_directory()), ..SourcePosition::default() };
-            place.error(format!("it cannot be read: {error}"), "check the directory and its permissions")
+            match error.kind() {
+                ErrorKind::NotADirectory => place
+                    .error("it is not a directory", "make it one, with files of [workload.NAME] tables, or remove it"),
+                ErrorKind::NotFound => place.error(NO_TARGET, "put a directory where the link leads, or remove it"),
+                _ => place.error(format!("it cannot be read: {error}"), "check the directory and its permissions"),
+            }
         })?;
-        let fragments = fragments.iter().map(|path| text(path, bounded_file::read(path, LARGEST)));
+        let fragments = fragments.iter().map(|path| fragment(path, bounded_file::read(path, LARGEST)));
         Ok((main, fragments.collect::<Result<_, _>>()?))
     }
 
@@ -114,6 +124,17 @@ impl ConfigFiles {
 /// The text of one file. A shell gives what a command prints as a pipe: `--config <(...)`.
 pub(super) fn read(path: &Path) -> Result<ConfigText, ConfigErrors> {
     text(path, bounded_file::read_any(path, LARGEST))
+}
+
+/// The text of a fragment, which was there when its directory was read.
+fn fragment(path: &Path, read: Result<Vec<u8>, NotRead>) -> Result<ConfigText, ConfigErrors> {
+    match read {
+        Err(NotRead::Io(error)) if error.kind() == ErrorKind::NotFound => {
+            let place = SourcePosition { file: Some(path.to_owned()), ..SourcePosition::default() };
+            Err(place.error(NO_TARGET, "put the file where the link leads, or remove the link").into())
+        }
+        read => text(path, read),
+    }
 }
 
 fn text(path: &Path, read: Result<Vec<u8>, NotRead>) -> Result<ConfigText, ConfigErrors> {
@@ -162,6 +183,26 @@ mod tests {
             std::fs::write(beside.join(name), "").unwrap();
         }
         assert_eq!(files.fragments().unwrap(), [beside.join("a.toml"), beside.join("b.toml")]);
+    }
+
+    #[test]
+    fn what_should_be_fragments_and_is_not_there_is_told_with_what_mends_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let (main, beside) = (directory.path().join("tidegate.toml"), directory.path().join("workloads.d"));
+        let files = ConfigFiles::at(&main);
+        let refused = || files.read().map(|_| ()).unwrap_err().to_string();
+        std::fs::write(&main, "").unwrap();
+        std::fs::write(&beside, "[workload.a]").unwrap();
+        assert!(refused().contains("workloads.d: it is not a directory; make it one"), "{}", refused());
+        std::fs::remove_file(&beside).unwrap();
+        std::os::unix::fs::symlink("nowhere", &beside).unwrap();
+        assert!(refused().contains("workloads.d: it is a link to what is not there; put a dir"), "{}", refused());
+        std::fs::remove_file(&beside).unwrap();
+        std::fs::create_dir(&beside).unwrap();
+        std::os::unix::fs::symlink("/nonexistent", beside.join("z.toml")).unwrap();
+        assert!(refused().contains("workloads.d/z.toml: it is a link to what is not there; put the"), "{}", refused());
+        // What is named may be in no directory at all: there is nothing beside it.
+        assert_eq!(ConfigFiles::at(&main.join("tidegate.toml")).fragments().unwrap(), Vec::<PathBuf>::new());
     }
 
     #[test]

@@ -17,6 +17,9 @@ pub struct Flags {
     pub workload_name: Option<String>,
     /// What is said of that workload.
     pub workload: Layer,
+    /// Whether the host gets a server of its own. What says how to reach another one, variables and files too, then
+    /// does not count, and may lead nowhere.
+    pub own_server: bool,
 }
 
 impl Flags {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use super::error::{At, SourcePosition};
-use super::keys::Key;
+use super::keys::{CONNECTION, Key};
 use super::value::Value;
 
 /// Values by the paths of their keys, each with its place.
@@ -49,6 +49,18 @@ impl Layer {
 
     pub(super) fn get(&self, path: &str) -> Option<&At<Value>> {
         self.0.get(path)
+    }
+
+    /// The same without what says how to reach servers. Of that only what inboxes are called is the client's own.
+    pub(super) fn without_servers(mut self) -> Self {
+        self.0.retain(|path, _| !path.starts_with(CONNECTION) || *path == "nats.inbox-prefix");
+        self
+    }
+
+    /// The same without a connection of its own.
+    pub(super) fn without_connection(mut self) -> Self {
+        self.0.retain(|path, _| !path.starts_with(CONNECTION));
+        self
     }
 
     /// The text that it says of the key at `path`.

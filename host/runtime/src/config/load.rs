@@ -9,7 +9,7 @@ use super::connection::{ConnectionLayers, context_of};
 use super::dead_letters::DeadLetters;
 use super::document::Document;
 use super::environment::{self, Environment, process_environment};
-use super::error::{ConfigError, ConfigErrors, SourcePosition};
+use super::error::{At, ConfigError, ConfigErrors, SourcePosition};
 use super::files::{ConfigFiles, ConfigText, DEFAULT_FILE, read};
 use super::flags::Flags;
 use super::fleet::FleetConfig;
@@ -222,12 +222,16 @@ impl Config {
     /// Decides every value. Notes everything that is wrong; the answer is of use only if nothing is.
     fn of_layers(
         document: Document,
-        flags: &Layer,
+        flags: &Flags,
         variables: &Environment,
         problems: &mut Vec<ConfigError>,
     ) -> (Self, Written) {
-        let connection = connection_layers(flags, &document.host, variables, problems);
-        let host = flags.clone().over(&connection.environment).over(&document.host);
+        let mut environment = environment::read(variables, problems);
+        if flags.own_server {
+            environment = environment.without_servers();
+        }
+        let connection = connection_layers(&flags.host, environment, &document.host, variables, problems);
+        let host = flags.host.clone().over(&connection.environment).over(&document.host);
         let nats = connection.resolve(variables, problems);
         let top = SourcePosition::default();
         let host_layer = host;
@@ -346,7 +350,11 @@ fn of_texts(
         if need == WorkloadNeed::One && document.workloads.is_empty() && problems.is_empty() {
             problems.push(no_workload(main.text, main.path));
         }
-        let (config, written) = Config::of_layers(document, &flags.host, variables, &mut problems);
+        if flags.own_server {
+            document.host = document.host.without_servers();
+            document.workloads = without_connections(document.workloads);
+        }
+        let (config, written) = Config::of_layers(document, flags, variables, &mut problems);
         if problems.is_empty() {
             return Ok(Reading { config, written });
         }
@@ -367,20 +375,26 @@ impl Nats {
             Some(path) => Document::parse(&read(path)?.text, Some(path), &mut problems),
             None => Document::default(),
         };
-        let layers = connection_layers(flags, &document.host, environment, &mut problems);
+        let by_variables = environment::read(environment, &mut problems);
+        let layers = connection_layers(flags, by_variables, &document.host, environment, &mut problems);
         let nats = layers.resolve(environment, &mut problems);
         if problems.is_empty() { Ok(nats) } else { Err(ConfigErrors(problems)) }
     }
 }
 
+/// The same workloads, all on the host's connection.
+fn without_connections(workloads: Vec<(At<String>, Layer)>) -> Vec<(At<String>, Layer)> {
+    workloads.into_iter().map(|(name, layer)| (name, layer.without_connection())).collect()
+}
+
 /// All that says how to connect, with the context that the highest layer names.
 fn connection_layers(
     flags: &Layer,
+    environment: Layer,
     file: &Layer,
     variables: &Environment,
     problems: &mut Vec<ConfigError>,
 ) -> ConnectionLayers {
-    let environment = environment::read(variables, problems);
     let named = [flags, &environment, file].into_iter().find_map(|layer| layer.text("nats.context"));
     let context = named.and_then(|name| context_of(&name, variables, problems));
     ConnectionLayers { flags: flags.clone(), environment, file: file.clone(), context }

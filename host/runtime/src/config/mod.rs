@@ -95,6 +95,7 @@ pub(crate) use partitions::published;
 pub use partitions::{Partition, SubjectMapping};
 pub use per_key::PerKey;
 pub use plugins::{Compile, Origin, Plugins};
+pub(crate) use queue::HOSTS_AHEAD;
 pub use queue::Queue;
 pub use retry::Retry;
 pub use rollout::RolloutConfig;

@@ -114,11 +114,33 @@ fn distinct(keys: &mut Reader<'_>, path: &str) -> Vec<String> {
     subjects
 }
 
-/// How many deliveries may be unsettled at once. Every worker may hold a batch; as many again may wait for a retry
-/// before the server stops delivering.
+/// Hosts that may hold [`PullConfig::ahead`] at once before the server stops delivering.
+pub(crate) const HOSTS_AHEAD: usize = 8;
+
+/// How many deliveries may be unsettled at once, where that is not said and so many may wait for their turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Unsettled {
+    /// As many as are needed. Every worker may hold a batch; as many again may wait for a retry before the server stops
+    /// delivering.
+    pub(crate) needed: i64,
+    /// As many as a consumer is made with, if the server lets it be.
+    pub(crate) wanted: i64,
+}
+
+impl Unsettled {
+    pub(crate) fn of(scale: &Scale, pull: &PullConfig, waiting: i64) -> Self {
+        let needed = held(scale, pull).saturating_mul(2).max(1_000);
+        let ahead = i64::try_from(pull.ahead.saturating_mul(HOSTS_AHEAD)).unwrap_or(i64::MAX);
+        Self { needed: needed.saturating_add(waiting), wanted: needed.max(ahead).saturating_add(waiting) }
+    }
+}
+
+fn held(scale: &Scale, pull: &PullConfig) -> i64 {
+    i64::from(scale.max).saturating_mul(i64::try_from(pull.batch).unwrap_or(i64::MAX))
+}
+
 fn max_ack_pending(keys: &mut Reader<'_>, scale: &Scale, pull: &PullConfig, waiting: i64) -> i64 {
-    let held = i64::from(scale.max).saturating_mul(i64::try_from(pull.batch).unwrap_or(i64::MAX));
-    let derived = held.saturating_mul(2).max(1_000).saturating_add(waiting);
+    let (held, derived) = (held(scale, pull), Unsettled::of(scale, pull, waiting).wanted);
     let Some(count) = keys.maybe("max-ack-pending") else { return derived };
     if count == -1 || count > held {
         return count;

@@ -15,7 +15,7 @@ use super::nats::Nats;
 use super::order::{self, Order};
 use super::partitions;
 use super::per_key::PerKey;
-use super::queue::Queue;
+use super::queue::{Queue, Unsettled};
 use super::reader::{Reader, place};
 use super::retry::Retry;
 use super::rollout::RolloutConfig;
@@ -90,6 +90,15 @@ pub struct ShadowConfig {
 }
 
 impl Workload {
+    /// How many deliveries have to be unsettled at once at least, where the configuration does not say how many may be.
+    pub(crate) fn least_unsettled(&self) -> Option<i64> {
+        // What waits for its turn is unsettled too.
+        let buffers = [self.order.as_ref().map(|of| of.buffer), self.per_key.as_ref().map(|of| of.buffer)];
+        let buffer = buffers.into_iter().flatten().max().map_or(0, |buffer| i64::try_from(buffer).unwrap_or(i64::MAX));
+        let Unsettled { needed, wanted } = Unsettled::of(&self.scale, &self.pull, buffer);
+        (self.queue.max_ack_pending == wanted).then_some(needed)
+    }
+
     /// The name as it is written: several partitions have one.
     pub fn written_name(&self) -> &str {
         self.queue.partition.as_ref().map_or(&self.name, |partition| &partition.workload)

@@ -3,19 +3,26 @@
 //! The server counts deliveries, whatever became of them. Attempts that ended through no fault of the handler are
 //! remembered here and subtracted. Also remembered is that a message has to become a dead letter, and that its dead
 //! letter is stored already. The memory is bounded: for a message that is forgotten the server's count is used.
+//!
+//! What ended so at a host that has stopped is known by what that one has written at the consumer ([`Excused`]), as far
+//! as it was read: when the workload begins, and before a message becomes a dead letter because of its attempts.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
 
 use parking_lot::Mutex;
+use tokio::time::Instant;
 
 use crate::config::Retry;
 use crate::contract::Author;
 use crate::contract::{Death, Delivery};
 use crate::delivery::triage;
-use crate::ports::Kept;
+use crate::ports::{Excused, Kept};
 
 /// How many messages are remembered at most.
 const MOST: usize = 8_192;
+/// How old what was read at the consumer may be for a message to become a dead letter by it.
+const FRESH: Duration = Duration::from_secs(1);
 
 /// What is to be done about a delivery instead of calling its handler.
 #[derive(Debug)]
@@ -31,6 +38,8 @@ pub(crate) enum Untried {
 struct MessagePast {
     /// Attempts that ended through no fault of the handler.
     excused: u32,
+    /// Attempts that this host made by itself before it gave the message back, which the server does not count.
+    uncounted: u32,
     /// Its last call failed, and it was the only delivery of that.
     suspect: bool,
     fate: Fate,
@@ -61,6 +70,9 @@ pub(crate) struct Attempts(Mutex<RecentMessages>);
 struct RecentMessages {
     new: HashMap<MessageKey, MessagePast>,
     old: HashMap<MessageKey, MessagePast>,
+    /// What stands at the consumer, and when that was asked for last.
+    told: Excused,
+    asked: Option<Instant>,
 }
 
 impl RecentMessages {
@@ -75,6 +87,10 @@ impl RecentMessages {
             self.old = std::mem::take(&mut self.new);
         }
         self.new.insert(key, past);
+    }
+
+    fn excused(&self, key: MessageKey) -> u32 {
+        self.get(key).map_or(0, |past| past.excused).saturating_add(self.told.of(key.0))
     }
 
     fn forget(&mut self, key: MessageKey) {
@@ -92,7 +108,7 @@ impl Attempts {
         if delivery.attempt <= 1 {
             return delivery.attempt;
         }
-        let excused = self.0.lock().get(key(delivery)).map_or(0, |past| past.excused);
+        let excused = self.0.lock().excused(key(delivery));
         delivery.attempt.saturating_sub(excused).max(1)
     }
 
@@ -112,6 +128,50 @@ impl Attempts {
     /// Remembers that this attempt ended through no fault of the handler.
     pub(crate) fn excuse(&self, delivery: &Delivery) {
         self.0.lock().change(key(delivery), |past| past.excused = past.excused.saturating_add(1));
+    }
+
+    /// The same of a delivery that is given back, which the server has delivered so often: less than its attempts where
+    /// this host has tried it again by itself.
+    pub(crate) fn give_back(&self, delivery: &Delivery, server_attempt: u32) {
+        self.excuse(delivery);
+        let uncounted = delivery.attempt.saturating_sub(server_attempt);
+        self.0.lock().change(key(delivery), |past| past.uncounted = uncounted);
+    }
+
+    /// Takes what stands at the consumer.
+    pub(crate) fn learn(&self, told: Excused) {
+        let mut memory = self.0.lock();
+        memory.told = told;
+        memory.asked = Some(Instant::now());
+    }
+
+    /// Whether it has to be asked what stands at the consumer before a message becomes a dead letter because of its
+    /// attempts. It is asked now and then, so that many that do cost few requests.
+    pub(crate) fn asks(&self, delivery: &Delivery) -> bool {
+        let mut memory = self.0.lock();
+        let asks = delivery.attempt > 1 && memory.asked.is_none_or(|asked| asked.elapsed() >= FRESH);
+        if asks {
+            memory.asked = Some(Instant::now());
+        }
+        asks
+    }
+
+    /// The attempts that do not count and do not stand at the consumer, by the message's position in the stream.
+    pub(crate) fn untold(&self) -> BTreeMap<u64, u32> {
+        let memory = self.0.lock();
+        let open = memory.old.iter().chain(&memory.new).filter(|(_, past)| !matches!(past.fate, Fate::Kept(_)));
+        let counts = open.map(|(key, past)| (key.0, past.excused.saturating_sub(past.uncounted)));
+        counts.filter(|(_, count)| *count > 0).collect()
+    }
+
+    /// These stand at the consumer from now on.
+    pub(crate) fn told(&self, told: Excused) {
+        let mut memory = self.0.lock();
+        let RecentMessages { new, old, .. } = &mut *memory;
+        for (_, past) in old.iter_mut().chain(new).filter(|(key, _)| told.of(key.0) > 0) {
+            (past.excused, past.uncounted) = (0, 0);
+        }
+        memory.told = told;
     }
 
     /// Remembers that the message is to blame for a call that failed: it must not be in a batch with others again.
@@ -155,6 +215,7 @@ mod tests {
 
     use super::*;
     use crate::contract::Cause;
+    use crate::delivery::test_delivery::TestDelivery;
 
     fn delivery(stream_sequence: u64, attempt: u32) -> Delivery {
         Delivery { stream_sequence, attempt, ..Delivery::default() }
@@ -190,6 +251,62 @@ mod tests {
         }
         assert!(attempts.untried(&delivery(7, 100), &retry()).is_none());
         assert_eq!(attempts.used(&delivery(7, 100)), 1);
+    }
+
+    fn stands(text: &str) -> Excused {
+        Excused::read(text, "made", 0)
+    }
+
+    #[tokio::test]
+    async fn what_was_given_back_is_told_once_and_does_not_count_at_the_next_host() {
+        let (first, next) = (Attempts::default(), Attempts::default());
+        first.learn(stands("made 7:2"));
+        first.give_back(&delivery(7, 3), 3);
+        first.give_back(&delivery(8, 1), 1);
+        let (death, author) = (
+            Death::new(Cause::Rejected, "no good".into()),
+            Author { plugin: "receipts".into(), generation: "2ea2".into() },
+        );
+        let Ok(kept) = Kept::letter(&TestDelivery::default(), &death, &author).await else { panic!("it is kept") };
+        first.kept(&delivery(9, 1), kept);
+        first.excuse(&delivery(9, 1));
+        let untold = first.untold();
+        assert_eq!(untold, BTreeMap::from([(7, 1), (8, 1)]));
+        let told = stands("made 7:2").and(&untold);
+        next.learn(told.clone());
+        first.told(told);
+        for attempts in [&first, &next] {
+            assert!(attempts.untold().is_empty());
+            let used = [(7, 4), (7, 5), (8, 2), (8, 3)].map(|(of, attempt)| attempts.used(&delivery(of, attempt)));
+            assert_eq!(used, [1, 2, 1, 2]);
+        }
+        assert!(next.untried(&delivery(7, 12), &retry()).is_none());
+        assert!(next.untried(&delivery(7, 13), &retry()).is_some());
+    }
+
+    #[test]
+    fn what_a_host_has_tried_again_by_itself_takes_nothing_off_the_servers_count() {
+        let attempts = Attempts::default();
+        // Two failures, an outage, and then it is given back: the server has delivered it once.
+        attempts.excuse(&delivery(7, 3));
+        attempts.give_back(&delivery(7, 4), 1);
+        assert!(attempts.untold().is_empty());
+        // An outage alone.
+        attempts.excuse(&delivery(8, 1));
+        attempts.give_back(&delivery(8, 2), 1);
+        assert_eq!(attempts.untold(), BTreeMap::from([(8, 1)]));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn many_that_die_are_asked_about_once_in_a_while_and_a_first_delivery_never() {
+        let attempts = Attempts::default();
+        let asks = || [1, 2, 3].map(|attempt| attempts.asks(&delivery(7, attempt)));
+        assert_eq!((asks(), asks()), ([false, true, false], [false; 3]));
+        tokio::time::advance(FRESH).await;
+        assert_eq!(asks(), [false, true, false]);
+        tokio::time::advance(FRESH).await;
+        attempts.learn(Excused::default());
+        assert_eq!(asks(), [false; 3]);
     }
 
     #[test]

@@ -152,6 +152,13 @@ impl Effective {
         Self::new(&ConsumerSettings { ack_wait, max_ack_pending: -1, max_deliver: None, pulls, pin_group: None })
     }
 
+    /// With this limit of unsettled deliveries, and no other.
+    #[cfg(test)]
+    pub(crate) fn with_max_ack_pending(max_ack_pending: i64) -> Arc<Self> {
+        let (ack_wait, pulls) = (Duration::from_secs(30), PullLimits::NONE);
+        Self::new(&ConsumerSettings { ack_wait, max_ack_pending, max_deliver: None, pulls, pin_group: None })
+    }
+
     /// With this ack wait, of a consumer that gives messages to one host of a group.
     #[cfg(test)]
     pub(crate) fn grouped(ack_wait: Duration) -> Arc<Self> {

@@ -67,6 +67,8 @@ pub struct Tally {
     pub faults: [u64; FaultKind::ALL.len()],
     /// How long handler calls took.
     pub times: Times,
+    /// Microseconds of those calls, each counted whole: of calls that run together more than the worker's time.
+    pub times_us: u64,
 }
 
 impl Tally {
@@ -103,6 +105,7 @@ impl Tally {
             redelivered: self.redelivered + other.redelivered,
             faults: each(self.faults, other.faults),
             times: each(self.times, other.times),
+            times_us: self.times_us.saturating_add(other.times_us),
         }
     }
 }
@@ -211,6 +214,8 @@ pub struct Stats {
     failed: AtomicU64,
     faults: Counts<{ FaultKind::ALL.len() }>,
     times: Counts<{ TIMES_US.len() + 1 }>,
+    /// Nanoseconds of the calls in `times`. Only the worker writes.
+    times_ns: AtomicU64,
     /// Deliveries of batches that failed as a whole, each of which has a call of its own later.
     of_failed_batches: AtomicU64,
     by_generation: Mutex<ByGeneration>,
@@ -231,6 +236,7 @@ impl Default for Stats {
             failed: AtomicU64::default(),
             faults: Counts::default(),
             times: Counts::default(),
+            times_ns: AtomicU64::default(),
             of_failed_batches: AtomicU64::default(),
             by_generation: Mutex::default(),
         }
@@ -296,6 +302,7 @@ impl Stats {
     /// Counts a handler call that ended after this time, well or not.
     pub(crate) fn handled(&self, time: Duration, well: bool) {
         let micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        self.times_ns.store(self.times_ns.load(Relaxed).saturating_add(nanos(time).unsigned_abs()), Relaxed);
         self.times.count(TIMES_US.iter().position(|bound| micros <= *bound).unwrap_or(TIMES_US.len()));
         if !well {
             self.failed.fetch_add(1, Relaxed);
@@ -378,6 +385,7 @@ impl Stats {
             redelivered: self.redelivered.load(Relaxed),
             faults: self.faults.get(),
             times: self.times.get(),
+            times_us: self.times_ns.load(Relaxed) / 1000,
         }
     }
 }
@@ -442,6 +450,18 @@ mod tests {
         assert_eq!(tally.dead.get(Cause::Time as usize), Some(&2));
         assert_eq!(tally.faults.iter().sum::<u64>(), 1);
         assert_eq!((tally.times.first(), tally.times.last()), (Some(&1), Some(&1)));
+        assert_eq!(tally.times_us, 3_600_000_003);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn calls_that_run_together_take_the_time_of_each_and_share_that_of_their_worker() {
+        let (stats, second) = (Stats::default(), Duration::from_secs(1));
+        stats.calls_now(2, Instant::now());
+        tokio::time::advance(second).await;
+        stats.calls_now(0, Instant::now());
+        (0..2).for_each(|_| stats.handled(second, true));
+        let tally = stats.tally();
+        assert_eq!((tally.times_us, tally.work.calls_us), (2_000_000, 1_000_000));
     }
 
     #[tokio::test(start_paused = true)]

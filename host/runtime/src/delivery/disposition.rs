@@ -46,6 +46,11 @@ pub(crate) fn triage(attempts: u32, retry: &Retry) -> Option<Death> {
     })
 }
 
+/// Whether an outcome is a failure of which the number of attempts decides what is done.
+pub(crate) fn is_counted(outcome: &Outcome) -> bool {
+    !matches!(outcome, Ok(Ok(_) | Err(Failure::Reject(_))))
+}
+
 /// What to do about a delivery after its handler was called for the `attempt`th time.
 pub(crate) fn dispose(outcome: Outcome, attempt: u32, retry: &Retry) -> Disposition {
     Disposition::Fail(match outcome {

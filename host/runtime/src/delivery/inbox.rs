@@ -13,6 +13,7 @@ use tokio::time::Instant;
 
 use crate::contract::Delivery;
 use crate::delivery::attempts::Attempts;
+use crate::delivery::consumer_settings::Effective;
 use crate::delivery::start_limits::{Demand, Permit, StartGate};
 use crate::ports::Held;
 
@@ -91,6 +92,8 @@ pub(crate) struct Inbox<D> {
     /// The fetching task has ended: nobody would give back what is put from now on.
     ended: AtomicBool,
     batch: usize,
+    /// How many deliveries few workers may hold together, of a consumer; `None` where each has `batch` at most.
+    ahead: Option<(usize, Arc<Effective>)>,
     max_bytes: usize,
     /// The workload, as what is told of messages without a key.
     workload: Arc<str>,
@@ -135,6 +138,7 @@ impl<D: Held> Inbox<D> {
             least: AtomicUsize::new(1),
             ended: AtomicBool::new(false),
             batch,
+            ahead: None,
             max_bytes,
             workload: Arc::from(""),
             attempts: None,
@@ -155,6 +159,12 @@ impl<D: Held> Inbox<D> {
     #[must_use]
     pub(crate) fn remembering(self, attempts: Arc<Attempts>) -> Self {
         Self { attempts: Some(attempts), ..self }
+    }
+
+    /// The same inbox, in which so many deliveries of the consumer may wait however few the workers are.
+    #[must_use]
+    pub(crate) fn ahead_by(self, ahead: usize, consumer: Arc<Effective>) -> Self {
+        Self { ahead: Some((ahead, consumer)), ..self }
     }
 
     /// The same inbox, from which deliveries are taken, and asked for, only as far as they may begin.

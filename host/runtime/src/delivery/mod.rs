@@ -33,5 +33,5 @@ pub(crate) mod worker;
 
 pub(crate) use check::{MAX_HEADERS, header_block};
 pub use check::{ResponseBounds, check};
-pub(crate) use disposition::{Disposition, conflicted, dispose, triage};
+pub(crate) use disposition::{Disposition, conflicted, dispose, is_counted, triage};
 pub use disposition::{Verdict, refused};

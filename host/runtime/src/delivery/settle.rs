@@ -17,7 +17,7 @@ use crate::delivery::consumer_settings::Effective;
 use crate::delivery::inbox::{Waiting, settled, settling};
 use crate::delivery::keep::keep;
 use crate::delivery::outage::Outage;
-use crate::delivery::{Disposition, ResponseBounds, Verdict, conflicted, dispose, refused};
+use crate::delivery::{Disposition, ResponseBounds, Verdict, conflicted, dispose, is_counted, refused, triage};
 use crate::ports::{EffectError, Held};
 use crate::ports::{Kept, PublicationIds, Published};
 
@@ -107,13 +107,17 @@ pub(crate) enum Remaining {
 /// Futures that few messages need are boxed, so that the future of each message stays small. Those that each message
 /// needs are pinned where they are made: to await one that is not would move it first, and it is some kilobytes.
 pub(crate) async fn settle<D: Held, F: Future<Output = ()> + Send>(
-    waiting: Waiting<D>,
+    mut waiting: Waiting<D>,
     outcome: Outcome,
     from: Answerer<'_>,
     rules: &Arc<Rules>,
     give_up: impl FnOnce() -> F,
 ) -> Remaining {
-    let attempt = rules.attempts.used(waiting.held.delivery());
+    let attempt = match is_counted(&outcome) {
+        true => Box::pin(attempts_used(&mut waiting, rules, rules.retry.max_attempts)).await,
+        // Nothing is decided by it.
+        false => 1,
+    };
     let author = from.author;
     match dispose(outcome, attempt, &rules.retry) {
         Disposition::Complete(response) => match Published::at_once(response) {
@@ -179,6 +183,37 @@ pub(crate) async fn settle_after<D: Held>(
     }
 }
 
+/// The attempts that a message has had, this one among them. Where they may be all that it may have, it is asked first
+/// which of them hosts that have stopped say that do not count.
+async fn attempts_used<D: Held>(waiting: &mut Waiting<D>, rules: &Rules, most: u32) -> u32 {
+    let used = rules.attempts.used(waiting.held.delivery());
+    if used < most || !rules.attempts.asks(waiting.held.delivery()) {
+        return used;
+    }
+    let Waiting { held, since, .. } = waiting;
+    if let Some(excused) = keep(held, since, &rules.consumer, pin!(held.excused())).await {
+        rules.attempts.learn(excused);
+    }
+    rules.attempts.used(held.delivery())
+}
+
+/// Settles a delivery that is not tried, for its message seems to have had far more attempts than it may have. If it is
+/// known by now that it has not, it is tried again at once.
+pub(crate) async fn exhausted<D: Held>(
+    mut waiting: Waiting<D>,
+    death: Death,
+    newest: &Author,
+    rules: &Rules,
+) -> Settled {
+    let used = attempts_used(&mut waiting, rules, rules.retry.max_deliveries()).await;
+    if triage(used, &rules.retry).is_some() || is_last(&waiting, rules) {
+        return dead_letter(waiting, death, newest, rules).await;
+    }
+    rules.attempts.excuse(waiting.held.delivery());
+    try_again(waiting, Duration::ZERO, &rules.consumer).await;
+    Settled::GivenBack
+}
+
 /// Gives back a delivery that could not be finished within the grace time.
 pub(crate) async fn give_back<D: Held>(waiting: Waiting<D>, rules: &Rules) -> Settled {
     let stream_sequence = waiting.held.delivery().stream_sequence;
@@ -186,14 +221,14 @@ pub(crate) async fn give_back<D: Held>(waiting: Waiting<D>, rules: &Rules) -> Se
     if is_last(&waiting, rules) {
         return dead_letter(waiting, last_delivery("given back unfinished"), &no_author(), rules).await;
     }
-    rules.attempts.excuse(waiting.held.delivery());
+    rules.attempts.give_back(waiting.held.delivery(), waiting.server_attempt());
     try_again(waiting, Duration::ZERO, &rules.consumer).await;
     Settled::GivenBack
 }
 
 /// Gives back a delivery that no worker of this host can take, which is not its handler's failure.
 pub(crate) async fn hand_back<D: Held>(waiting: Waiting<D>, rules: &Rules) {
-    rules.attempts.excuse(waiting.held.delivery());
+    rules.attempts.give_back(waiting.held.delivery(), waiting.server_attempt());
     nak(waiting, Duration::ZERO, &rules.consumer).await;
 }
 
@@ -226,19 +261,17 @@ async fn complete<D: Held>(waiting: Waiting<D>, stored: Published, author: &Auth
 
 /// Settles a delivery with an effect that is not confirmed. A refusal because of the message itself, and a conflict
 /// with what was stored first, count as a failed attempt. An outage does not.
-async fn fail<D: Held>(waiting: Waiting<D>, error: EffectError, author: &Author, rules: &Rules) -> Settled {
-    let delivery = waiting.held.delivery();
-    let attempt = rules.attempts.used(delivery);
-    let verdict = match &error {
-        EffectError::Refused(reason) => Some(refused(reason.clone(), attempt, &rules.retry)),
-        EffectError::Conflict(reason) => Some(conflicted(reason.clone(), attempt, &rules.retry)),
-        EffectError::Denied(_) | EffectError::Unavailable(_) => None,
+async fn fail<D: Held>(mut waiting: Waiting<D>, error: EffectError, author: &Author, rules: &Rules) -> Settled {
+    let (verdict, reason): (fn(String, u32, &Retry) -> Verdict, _) = match &error {
+        EffectError::Refused(reason) => (refused, reason.clone()),
+        EffectError::Conflict(reason) => (conflicted, reason.clone()),
+        EffectError::Denied(_) | EffectError::Unavailable(_) => {
+            rules.effects.failed(&error);
+            return unconfirmed(waiting, &error.to_string(), author, rules).await;
+        }
     };
-    if let Some(verdict) = verdict {
-        return carry_out(waiting, verdict, author.into(), rules).await;
-    }
-    rules.effects.failed(&error);
-    unconfirmed(waiting, &error.to_string(), author, rules).await
+    let attempt = attempts_used(&mut waiting, rules, rules.retry.max_attempts).await;
+    carry_out(waiting, verdict(reason, attempt, &rules.retry), author.into(), rules).await
 }
 
 /// Settles a delivery whose effects are not confirmed, through no fault of the message or its handler.
@@ -376,4 +409,57 @@ pub(crate) async fn give_back_untaken<D: Held>(waiting: Waiting<D>, consumer: &E
         }
     }
     held.nak(Duration::ZERO).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::config::Grants;
+    use crate::contract::{Delivery, Failure};
+    use crate::delivery::inbox::Company;
+    use crate::delivery::test_delivery::TestDelivery;
+    use crate::ports::Excused;
+
+    /// Of a workload of which a message may have this many attempts.
+    fn rules(max_attempts: u32) -> Arc<Rules> {
+        let bounds = ResponseBounds { max_payload: 100, own_headers: 0, publications: 1, grants: Grants::default() };
+        let retry = Retry { max_attempts, backoff: vec![Duration::ZERO] };
+        let consumer = Effective::with_ack_wait(Duration::from_secs(30));
+        Rules::new(retry, 16, consumer, bounds, (Arc::default(), &Conditions::new("orders".into())))
+    }
+
+    /// A delivery of message 7, at whose consumer this stands by now.
+    fn waiting(attempt: u32, text: &str) -> Waiting<TestDelivery> {
+        let delivery = Delivery { stream_sequence: 7, attempt, ..Delivery::default() };
+        let excused = Some(Excused::read(text, "made", 0));
+        let held = TestDelivery { excused, ..TestDelivery::of(delivery) };
+        Waiting { held, since: Instant::now(), company: Company::Any, turn: None, permit: None }
+    }
+
+    fn author() -> Author {
+        Author { plugin: "receipts".into(), generation: "2ea2".into() }
+    }
+
+    #[tokio::test]
+    async fn what_seems_to_have_been_delivered_too_often_is_given_back_where_hosts_that_stopped_have_done_so_too() {
+        let death = || Death::new(Cause::Exhausted, "delivered too often".to_owned());
+        for (text, ends) in [("made 7:1", Settled::GivenBack), ("made 8:1", Settled::Dead(Cause::Exhausted))] {
+            let (rules, waiting) = (rules(1), waiting(4, text));
+            let given_back = waiting.held.given_back.clone();
+            assert_eq!(exhausted(waiting, death(), &author(), &rules).await, ends, "{text}");
+            assert_eq!(given_back.lock().len(), usize::from(ends == Settled::GivenBack));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_failure_is_the_last_only_if_no_host_that_stopped_has_given_the_message_back() {
+        for (text, ends) in [("made 7:1", Settled::Retried), ("", Settled::Dead(Cause::Retries))] {
+            let failed = Ok(Err(Failure::Retry(None)));
+            let by = author();
+            let step = settle(waiting(2, text), failed, (&by).into(), &rules(2), || std::future::pending()).await;
+            assert!(matches!(step, Remaining::Done(how) if how == ends), "{text}");
+        }
+    }
 }

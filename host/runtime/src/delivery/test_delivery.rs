@@ -9,7 +9,7 @@ use tokio::sync::Semaphore;
 
 use crate::contract::Author;
 use crate::contract::{Death, Delivery, Publication};
-use crate::ports::{Confirmed, Kept};
+use crate::ports::{Confirmed, Excused, Kept};
 use crate::ports::{EffectError, Held, PublicationIds};
 
 /// A delivery that notes when it is given back. All of its effects are confirmed at once.
@@ -20,6 +20,8 @@ pub(crate) struct TestDelivery {
     pub(crate) number: u64,
     /// The stream sequences of the deliveries that were given back.
     pub(crate) given_back: Arc<Mutex<Vec<u64>>>,
+    /// What stands at the consumer of attempts that do not count.
+    pub(crate) excused: Option<Excused>,
     /// How often the message was looked at.
     pub(crate) looks: AtomicUsize,
     /// A queue in which announcements wait for a place.
@@ -40,6 +42,10 @@ impl Held for TestDelivery {
 
     fn number(&self) -> u64 {
         self.number
+    }
+
+    async fn excused(&self) -> Option<Excused> {
+        self.excused.clone()
     }
 
     fn count_attempts(&mut self, more: u32) {

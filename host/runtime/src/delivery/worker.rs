@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep_until};
 use crate::conditions::Conditions;
 use crate::config::{Batching, Isolation};
 use crate::contract::Author;
-use crate::contract::{Answer, Failure, Fault, Outcome};
+use crate::contract::{Answer, Cause, Failure, Fault, Outcome};
 use crate::delivery::attempts::Untried;
 use crate::delivery::counters::Stats;
 use crate::delivery::hops;
@@ -17,7 +17,9 @@ use crate::delivery::inbox::{Company, Inbox, Waiting};
 use crate::delivery::keep::keep;
 use crate::delivery::pending_publications::PendingPublications;
 use crate::delivery::rate_limit::RateLimit;
-use crate::delivery::settle::{Answerer, Remaining, Rules, Settled, dead_letter, give_back, settle, term_again};
+use crate::delivery::settle::{
+    Answerer, Remaining, Rules, Settled, dead_letter, exhausted, give_back, settle, term_again,
+};
 use crate::delivery::slow_lane::Call;
 use crate::delivery::start_limits::{Permit, Told};
 use crate::delivery::{ResponseBounds, check};
@@ -374,6 +376,9 @@ fn untried<D: Held>(waiting: &Waiting<D>, stats: &Stats, rules: &Rules) -> Optio
 
 async fn settle_untried<D: Held>(waiting: Waiting<D>, untried: Untried, newest: &Author, rules: &Rules) -> Settled {
     match untried {
+        Untried::DeadLetter(death, None) if death.cause == Cause::Exhausted => {
+            exhausted(waiting, death, newest, rules).await
+        }
         Untried::DeadLetter(death, author) => {
             dead_letter(waiting, death, author.as_ref().unwrap_or(newest), rules).await
         }

@@ -13,7 +13,8 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
-use self::problems::{Concern, Problems, forgetting};
+pub(super) use self::problems::plan_too_large;
+use self::problems::{Concern, Problems, entry_too_large, forgetting};
 pub(super) use self::workplace::Workplace;
 pub(crate) use self::workplace::{GenerationsReporter, Reporter};
 use super::entries::{HostEntry, HostId, Plan, Report, figures_key, host_key, text};
@@ -235,7 +236,10 @@ impl Fleet {
             }
         }
         let before = self.reached.load(Relaxed);
-        let revision = answered(self.bucket.put(&host_key(&id), text(&entry).into(), None)).await?;
+        let entry = text(&entry);
+        let bytes = entry.len();
+        let revision = answered(self.bucket.put(&host_key(&id), entry.into(), None)).await;
+        let revision = revision.map_err(|error| entry_too_large(bytes, error))?;
         telling.figures.lives(revision);
         // Revisions only grow in one bucket.
         if before >= revision {

@@ -12,7 +12,7 @@ use tokio::time::{Instant, timeout};
 use super::entries::{
     FoundLease, Lease, Plan, Settings, lease_key, plan_key, read, read_lease, settings_key, text, workers_key,
 };
-use super::host::{BEAT, Fleet, GenerationsReporter, Reporter, Workplace, answered};
+use super::host::{BEAT, Fleet, GenerationsReporter, Reporter, Workplace, answered, plan_too_large};
 use super::seat::{Decided, Next, Planned, Seat, Written};
 use super::set_workers::{SetTime, SetWorkers};
 use super::totals::{Together, Totals};
@@ -196,7 +196,7 @@ impl Member {
 
     /// What does not work between this host and its fleet, and what mends it.
     pub(crate) fn problem(&self) -> Option<String> {
-        self.fleet.problem().or_else(|| Some(self.fleet.problems.unusable(self.problem.as_ref()?)))
+        self.fleet.problem().or_else(|| self.problem.clone())
     }
 
     /// Whether this host cannot use the bucket.
@@ -320,7 +320,7 @@ impl Member {
                     true
                 }
                 Err(error) => {
-                    self.problem = Some(error.to_string());
+                    self.problem = Some(self.fleet.problems.unusable(&error.to_string()));
                     false
                 }
             },
@@ -420,7 +420,7 @@ impl Member {
         let entry = match answered(self.fleet.bucket.get(&key)).await {
             Ok(entry) => entry,
             Err(error) => {
-                self.problem = Some(error.to_string());
+                self.problem = Some(self.fleet.problems.unusable(&error.to_string()));
                 return None;
             }
         };
@@ -431,21 +431,27 @@ impl Member {
                 Some((entry.revision, None))
             }
             FoundLease::Unknown(problem) => {
-                self.problem = Some(problem);
+                self.problem = Some(self.fleet.problems.unusable(&problem));
                 None
             }
         }
     }
 
     async fn put(&mut self, key: &str, value: Vec<u8>, expected: u64) -> Written {
+        let bytes = value.len();
         match answered(self.fleet.bucket.put(key, value.into(), Some(expected))).await {
             Ok(revision) => {
                 self.fleet.reached(revision);
                 Written::Stored(revision)
             }
             Err(KvError::Conflict(_)) => Written::Conflict,
+            // Only this is too large, and the bucket takes the rest.
+            Err(KvError::Refused(why)) => {
+                self.problem = Some(plan_too_large(&self.workload, bytes, &why));
+                Written::Unknown
+            }
             Err(error) => {
-                self.problem = Some(error.to_string());
+                self.problem = Some(self.fleet.problems.unusable(&error.to_string()));
                 Written::Unknown
             }
         }

@@ -21,6 +21,8 @@ struct Floor {
     /// The stream has lost messages, so new messages may have sequences up to the floor.
     spoiled: bool,
     paused: Paused,
+    /// Messages that waited or were unsettled.
+    unsettled: u64,
 }
 
 impl AckFloors {
@@ -31,10 +33,11 @@ impl AckFloors {
         let mut floors = self.0.lock();
         let before = floors.get(&(stream.to_owned(), consumer.to_owned())).filter(|floor| floor.made == made);
         let paused = Paused::of(state);
+        let unsettled = state.num_pending.saturating_add(state.num_ack_pending);
         let lost = before.is_some_and(|floor| floor.spoiled || last_seq < floor.last_seq.max(floor.sequence));
         floors.insert(
             (stream.to_owned(), consumer.to_owned()),
-            Floor { made, sequence, last_seq, spoiled: lost, paused },
+            Floor { made, sequence, last_seq, spoiled: lost, paused, unsettled },
         );
     }
 
@@ -44,6 +47,14 @@ impl AckFloors {
         let floor = floors.get(&(stream.to_owned(), consumer.to_owned()))?;
         let lost = floor.spoiled || of.state.last_seq < floor.last_seq.max(floor.sequence);
         (floor.made.0 == of.created && !lost && floor.sequence > 0).then_some(floor.sequence)
+    }
+
+    /// How many messages the last consumer of this name had not settled when it was read last. `None` if that is not
+    /// known.
+    pub(super) fn unsettled(&self, stream: &str, consumer: &str, of: &StreamState) -> Option<u64> {
+        let floors = self.0.lock();
+        let floor = floors.get(&(stream.to_owned(), consumer.to_owned()))?;
+        (floor.made.0 == of.created).then_some(floor.unsettled)
     }
 
     /// Whether the last consumer of this name was paused when it was read last. `None` if that is not known.
@@ -75,6 +86,16 @@ mod tests {
         assert_eq!(floors.known("S", "other", &stream(60)), None);
         assert_eq!(floors.known("S", "c", &stream(40)), None);
         assert_eq!(floors.known("S", "c", &StreamState { created: "2".into(), ..stream(60) }), None);
+    }
+
+    #[test]
+    fn what_a_consumer_had_not_settled_is_known_for_its_stream_alone() {
+        let floors = AckFloors::default();
+        assert_eq!(floors.unsettled("S", "c", &stream(1)), None);
+        let state = ConsumerState { num_pending: 5, num_ack_pending: 2, ..ConsumerState::default() };
+        floors.saw("S", "c", &state, &stream(7));
+        assert_eq!(floors.unsettled("S", "c", &stream(7)), Some(7));
+        assert_eq!(floors.unsettled("S", "c", &StreamState { created: "2".into(), ..stream(7) }), None);
     }
 
     #[test]

@@ -18,6 +18,8 @@ pub(super) struct WorkloadBinding {
     pub(super) publisher: Publisher,
     pub(super) workload: Arc<str>,
     pub(super) stream: String,
+    /// When the stream was made, as it was found when the workload was set up.
+    pub(super) stream_made: String,
     pub(super) consumer: String,
     /// Whether the stream has mapped subjects to partitions.
     pub(super) is_partition: bool,

@@ -1,25 +1,26 @@
-use std::error::Error as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_nats::connection::State;
 use async_nats::jetstream::{self, Context};
-use async_nats::{ConnectErrorKind, Event, ServerAddr, ServerError};
+use async_nats::{Event, ServerAddr, ServerError};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
 use super::ack_floors::AckFloors;
 use super::answering::answering;
-use super::connect_error::ConnectError;
+use super::connect_attempt::{explain, shown};
+use super::connect_error::{ConnectError, FileUse};
 use super::connection_log::ConnectionLog;
 use super::connection_users::ConnectionUsers;
-use super::credentials::{CREDS, NKEY, options, unusable};
+use super::credentials::options;
 use super::fallback::Fallback;
+use super::outage::explain_losses;
 use super::permission_denials::PermissionDenials;
 use super::reply_inboxes::PendingRequests;
-use crate::config::{Auth, Nats};
+use crate::config::Nats;
 use crate::permissions::Denial;
 
 /// The oldest server version that has all that a host needs.
@@ -39,6 +40,8 @@ pub struct Client {
     /// The URLs, without what is secret in them.
     pub(super) servers: Arc<str>,
     link: watch::Receiver<Link>,
+    /// Why the connection does not come back, while it is lost.
+    reason: watch::Receiver<Option<String>>,
     pub(super) config: Arc<Nats>,
     /// How far consumers are known to be settled.
     pub(super) floors: Arc<AckFloors>,
@@ -84,7 +87,9 @@ impl Client {
         let (changes, link) = watch::channel(Link::default());
         let denied = Arc::new(PermissionDenials::new(config.inbox(), users.clone()));
         let noted = denied.clone();
-        let told = Mutex::new(ConnectionLog::new(users.clone()));
+        let (told, reason) = ConnectionLog::new(users.clone());
+        let told = Arc::new(Mutex::new(told));
+        let log = told.clone();
         let options = options(config).await?.event_callback(move |event| {
             match &event {
                 Event::Connected => {
@@ -113,10 +118,12 @@ impl Client {
         }
         let info = nats.server_info();
         if !nats.is_server_compatible(OLDEST.0, OLDEST.1, 0) {
-            return Err(ConnectError::TooOld { servers, version: info.version });
+            return Err(ConnectError::TooOld { servers, version: info.version, file: FileUse::Read });
         }
         let context = jetstream::with_prefix(nats.clone(), config.api());
         tracing::debug!(server = info.server_name, version = info.version, "connected");
+        let config = Arc::new(config.clone());
+        tokio::spawn(explain_losses(config.clone(), log));
         Ok(Self {
             nats,
             context,
@@ -124,10 +131,11 @@ impl Client {
             denied,
             servers: servers.into(),
             link,
-            config: Arc::new(config.clone()),
+            reason,
             floors: Arc::default(),
             warned_of_letters: Arc::default(),
             inbox: config.inbox().into(),
+            config,
             users,
             fallback: Arc::default(),
         })
@@ -151,6 +159,11 @@ impl Client {
     /// Whether the server can be reached now, as far as is known.
     pub(crate) fn is_connected(&self) -> bool {
         self.nats.connection_state() == State::Connected
+    }
+
+    /// Why the connection does not come back and what to do, while it is lost and as far as that is known.
+    pub(crate) fn why_lost(&self) -> Option<String> {
+        self.reason.borrow().clone().filter(|_| !self.is_connected())
     }
 
     /// The first tokens of the subjects on which the client listens for answers.
@@ -247,90 +260,5 @@ async fn also(nats: &async_nats::Client, servers: &[String], users: &ConnectionU
     }
     if let Err(error) = nats.set_server_pool(all.as_slice()).await {
         tracing::warn!(workloads = users.names(), %error, "only the servers that answer now are known to the client");
-    }
-}
-
-/// The servers as they may be shown: a URL may hold a password or a token.
-fn shown(servers: &[String]) -> String {
-    let without_secret = |server: &String| {
-        let (scheme, rest) = server.split_once("://").map_or(("", server.as_str()), |(scheme, rest)| (scheme, rest));
-        let host = rest.rsplit_once('@').map_or(rest, |(_, host)| host);
-        if scheme.is_empty() { host.to_owned() } else { format!("{scheme}://{host}") }
-    };
-    servers.iter().map(without_secret).collect::<Vec<_>>().join(", ")
-}
-
-fn explain(error: &async_nats::ConnectError, servers: String, config: &Nats) -> ConnectError {
-    let offered = match &config.auth {
-        Auth::None => "no credentials".to_owned(),
-        Auth::User { .. } => "a user and a password".to_owned(),
-        Auth::Token(_) => "a token".to_owned(),
-        Auth::Nkey(path) => format!("an nkey, from {}", path.display()),
-        Auth::Creds(path) => {
-            format!("a creds file, {}; it may be expired or revoked, or of another account", path.display())
-        }
-    };
-    let reason = innermost(error);
-    match error.kind() {
-        // The server's challenge could not be signed, so the server has not refused anything.
-        ConnectErrorKind::Authentication => match &config.auth {
-            Auth::Nkey(path) => unusable(path, NKEY, ours(&reason)),
-            Auth::Creds(path) => unusable(path, CREDS, ours(&reason)),
-            _ => ConnectError::Refused { servers, offered },
-        },
-        ConnectErrorKind::AuthorizationViolation => ConnectError::Refused { servers, offered },
-        _ if is_garbled(error) => ConnectError::Tls { servers, reason: handshake(reason) },
-        ConnectErrorKind::Tls => ConnectError::Tls { servers, reason: handshake(reason) },
-        ConnectErrorKind::ServerParse => ConnectError::Url { servers, reason },
-        _ => ConnectError::Unreachable { servers, reason },
-    }
-}
-
-/// What a failed TLS handshake means, followed by the TLS library's words.
-fn handshake(reason: String) -> String {
-    let meanings = [
-        ("UnknownIssuer", "the server's certificate is of an authority that is not trusted here"),
-        ("BadSignature", "the server's certificate is of an authority that is not trusted here"),
-        ("not valid for name", "the server's certificate is for another name than the URL has"),
-        ("CertificateRequired", "the server wants a client certificate"),
-        ("could not add certificate or key", "the client certificate and its key do not belong together"),
-        ("InvalidContentType", "the server does not speak TLS"),
-    ];
-    let alert = ["BadCertificate", "UnknownCA", "CertificateUnknown", "DecryptError"];
-    let meaning = meanings.iter().find(|(words, _)| reason.contains(words)).map(|(_, meaning)| *meaning);
-    let refused = alert
-        .iter()
-        .any(|words| reason.contains(words))
-        .then_some("the server does not take this client's certificate");
-    match meaning.or(refused) {
-        Some(meaning) => format!("{meaning} ({reason})"),
-        None => reason,
-    }
-}
-
-/// Whether a TLS handshake failed. It comes as an input-output error of this kind.
-fn is_garbled(error: &async_nats::ConnectError) -> bool {
-    let source = error.source().and_then(|source| source.downcast_ref::<std::io::Error>());
-    source.is_some_and(|source| source.kind() == std::io::ErrorKind::InvalidData)
-}
-
-/// The text of our own error from signing a challenge, without the client library's text around it.
-fn ours(reason: &str) -> &str {
-    reason.strip_prefix("AuthError(").and_then(|rest| rest.strip_suffix(')')).unwrap_or(reason)
-}
-
-/// The first cause of an error. The errors around it say nothing more.
-fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
-    std::iter::successors(Some(error), |error| (*error).source()).last().map(ToString::to_string).unwrap_or_default()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn servers_are_shown_without_what_is_secret_in_them() {
-        let servers = ["nats://ada:love@lace@a:1", "token@b", "tls://c:4222", "d:4222"].map(str::to_owned);
-        assert_eq!(shown(&servers), "nats://a:1, b, tls://c:4222, d:4222");
     }
 }

@@ -6,6 +6,7 @@ use tokio::sync::Mutex;
 use super::binding::WorkloadBinding;
 use super::bucket::Histories;
 use super::consumer_watch::{Follow, FoundAtSetup, OwnPlaces};
+use super::denied::unless_denied;
 use super::guest_requests::GuestRequests;
 use super::header_watch::HeaderWatch;
 use super::key_value::Buckets;
@@ -35,7 +36,7 @@ pub struct BoundConsumer {
     consumer: String,
     expires: Duration,
     effective: Arc<Effective>,
-    found: FoundAtSetup,
+    pub(super) found: FoundAtSetup,
     watch_consumer: Option<(String, Arc<Effective>)>,
     /// Of the buckets that are granted.
     histories: Histories,
@@ -124,6 +125,7 @@ impl BoundConsumer {
             publisher: Publisher::new(client.clone()),
             workload: workload.name.as_str().into(),
             stream: workload.queue.stream.clone(),
+            stream_made: stream.created.clone(),
             consumer: workload.queue.consumer.clone(),
             is_partition: workload.queue.partition.is_some(),
             dead_letters: dead_letters.stream.clone(),
@@ -196,7 +198,9 @@ impl BoundConsumer {
     /// If the server does not answer, or the consumer is gone.
     pub(crate) async fn unsettled(&self) -> anyhow::Result<Unsettled> {
         let WorkloadBinding { client, stream, .. } = &*self.binding;
-        let state = client.consumer_state(stream, &self.consumer).await?;
+        let asked = client.api_subject(&format!("CONSUMER.INFO.{stream}.{}", self.consumer));
+        let state = unless_denied(client, &asked, client.consumer_state(stream, &self.consumer)).await;
+        let state = state.map_err(anyhow::Error::msg)??;
         let state = state.ok_or_else(|| anyhow::anyhow!("there is no consumer {}", self.consumer))?;
         let (count, redelivered) = (state.num_ack_pending, state.num_redelivered);
         Ok(Unsettled { count, redelivered, last: state.delivered.consumer_seq })

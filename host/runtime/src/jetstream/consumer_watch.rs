@@ -51,6 +51,8 @@ pub(super) struct Follow {
     own: OwnPlaces,
     effective: Arc<Effective>,
     seen: (ConsumerConfig, bool, StreamConfig),
+    /// Whether nothing waited or was unsettled when it was read last.
+    was_drained: bool,
     flow: ConsumerFlow,
     warned: BTreeSet<String>,
     /// When stream and consumer were made, and what the consumer had delivered when it was read last.
@@ -64,9 +66,10 @@ impl Follow {
         let FoundAtSetup { workload, own, consumer, stream, verdict } = found;
         let flow = verdict.flow(&workload.queue.stream, &workload.queue.consumer);
         effective.flows(flow.clone());
+        let was_drained = consumer.is_drained();
         let seen = (consumer.config, consumer.paused, stream.config);
         let warned = verdict.warnings.into_iter().collect();
-        Self { workload, own, effective, seen, flow, warned, delivered: None, ahead: 0 }
+        Self { workload, own, effective, seen, was_drained, flow, warned, delivered: None, ahead: 0 }
     }
 
     /// Judges changed settings, lets them take effect, and logs them.
@@ -74,7 +77,11 @@ impl Follow {
         let (config, paused, of) = &self.seen;
         if (config, *paused, of) != (&consumer.config, consumer.paused, &stream.config) {
             self.judge(consumer, stream);
+        } else if self.was_drained != consumer.is_drained() {
+            // What waits is handled, whatever the stream stores from now on.
+            self.flow = self.verdict(consumer, stream).flow(&self.workload.queue.stream, &self.workload.queue.consumer);
         }
+        self.was_drained = consumer.is_drained();
         // The stream is read before its consumer. So the stream is compared with what the consumer had delivered at the
         // reading before.
         let made = (stream.created.clone(), consumer.created.clone());
@@ -108,9 +115,13 @@ impl Follow {
         }
     }
 
+    fn verdict(&self, consumer: &ConsumerState, stream: &StreamState) -> ConsumerVerdict {
+        judge(consumer, &stream.config, &self.workload, self.own.reserved())
+    }
+
     fn judge(&mut self, consumer: &ConsumerState, stream: &StreamState) {
+        let verdict = self.verdict(consumer, stream);
         let (name, queue) = (&self.workload.name, &self.workload.queue);
-        let verdict = judge(consumer, &stream.config, &self.workload, self.own.reserved());
         let ack_wait = verdict.settings.ack_wait;
         tracing::info!(
             workload = name,
@@ -205,6 +216,37 @@ mod tests {
         follow.look(&state, &stream(0));
         assert!(effective.flow().problem().unwrap().contains("paused until 2030-01-01T00:00:00Z"));
         state.paused = false;
+        follow.look(&state, &stream(0));
+        assert_eq!(effective.flow(), ConsumerFlow::Free);
+    }
+
+    #[test]
+    fn a_consumer_that_nothing_can_come_to_is_told_as_soon_as_nothing_waits() {
+        let (mut follow, effective) = follow();
+        let mut state = consumer();
+        state.config.filter_subject = "orders.eu".to_owned();
+        follow.look(&state, &stream(0));
+        assert_eq!(effective.flow(), ConsumerFlow::Free);
+        let mut narrowed = stream(0);
+        narrowed.config.subjects = vec!["bills.>".to_owned()];
+        // Messages that came before, of which some wait and one is being handled.
+        for (pending, unsettled) in [(2, 0), (0, 1)] {
+            (state.num_pending, state.num_ack_pending) = (pending, unsettled);
+            follow.look(&state, &narrowed);
+            assert_eq!(effective.flow(), ConsumerFlow::Free);
+        }
+        state.num_ack_pending = 0;
+        follow.look(&state, &narrowed);
+        let flow = effective.flow();
+        assert!(matches!(&flow, ConsumerFlow::Doubtful(problem) if problem.contains("orders.eu matches nothing")));
+        assert!(!follow.is_free());
+        // Such as a message that somebody restores.
+        state.num_pending = 1;
+        follow.look(&state, &narrowed);
+        assert_eq!(effective.flow(), ConsumerFlow::Free);
+        state.num_pending = 0;
+        follow.look(&state, &narrowed);
+        assert!(!follow.is_free());
         follow.look(&state, &stream(0));
         assert_eq!(effective.flow(), ConsumerFlow::Free);
     }

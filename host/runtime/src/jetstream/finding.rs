@@ -1,6 +1,7 @@
 //! What is found at servers that does not fit a configuration.
 
 use super::Client;
+use super::settings::{ConsumerVerdict, SettingsRefusal};
 use super::setup_error::SetupError;
 use crate::config::Workload;
 use crate::permissions::{Denial, Lack};
@@ -39,6 +40,24 @@ impl ServerCheck {
             new
         });
         self
+    }
+
+    /// Adds what a verdict says of the consumer of a workload on its stream.
+    pub(super) fn judged(&mut self, workload: &str, (stream, consumer): (&str, &str), verdict: &ConsumerVerdict) {
+        let said = verdict.warnings.iter().map(|said| format!("workload {workload}: consumer {consumer}: {said}"));
+        self.warnings.extend(said);
+        let key = ["workload", workload, "filter"];
+        self.found.extend(verdict.unmatched.as_ref().map(|SettingsRefusal { problem, remedy }| {
+            let problem = format!("consumer {consumer} on stream {stream} is given no message: {problem}");
+            Finding::new(&key, problem, remedy.trim_end_matches('.'))
+        }));
+    }
+
+    /// Adds what could not be looked at, once.
+    pub(super) fn not_looked_at(&mut self, what: String) {
+        if !self.unchecked.contains(&what) {
+            self.unchecked.push(what);
+        }
     }
 
     /// The same of a connection that is not the host's but a workload's: what is not of a workload's table says whose

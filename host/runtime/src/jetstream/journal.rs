@@ -12,7 +12,8 @@ use tokio::time::{Instant, timeout};
 
 use super::Client;
 use super::create_errors::{Creation, remedy};
-use super::settings::{SettingsRefusal, StreamConfig, reserved};
+use super::denied::unless_denied;
+use super::settings::{SettingsRefusal, StreamConfig, StreamState, reserved};
 use super::stream_scan::Scan;
 use crate::backoff::Backoff;
 use crate::config::{JOURNAL, JournalStream};
@@ -63,7 +64,7 @@ pub(crate) fn journal_stream(config: JournalStream, may_create: bool) -> (Journa
 async fn find(client: &Client, config: &JournalStream, may_create: bool) -> Result<(), String> {
     let name = config.name.as_str();
     let failed = |problem: String| format!("the journal's stream {name} cannot be used: {problem}");
-    match client.stream_state(name).await.map_err(|error| failed(error.to_string()))? {
+    match stream_of(client, name).await.map_err(failed)? {
         Some(found) => return fits(client, &found.config).map_err(failed),
         None if may_create => {}
         None => {
@@ -94,9 +95,15 @@ async fn find(client: &Client, config: &JournalStream, may_create: bool) -> Resu
     Ok(())
 }
 
+/// The stream, where there is one.
+async fn stream_of(client: &Client, name: &str) -> Result<Option<StreamState>, String> {
+    let asked = client.api_subject(&format!("STREAM.INFO.{name}"));
+    unless_denied(client, &asked, client.stream_state(name)).await?.map_err(|error| error.to_string())
+}
+
 /// Whether the stream is there. A stream that cannot keep lines is an error.
 pub(super) async fn is_there(client: &Client, name: &str) -> Result<bool, String> {
-    match client.stream_state(name).await.map_err(|error| error.to_string())? {
+    match stream_of(client, name).await? {
         Some(found) => fits(client, &found.config).map(|()| true),
         None => Ok(false),
     }
@@ -159,11 +166,12 @@ impl Lines {
             }
             *seen = Instant::now();
         }
-        let stored = async { client.context.publish(subject, line).await?.await };
-        match timeout(STORED_WITHIN, stored).await {
-            Ok(Ok(ack)) if ack.stream == *name => Ok(()),
-            Ok(Ok(ack)) => Err(format!("stream {} takes them; bind {name} to {JOURNAL}, and no other", ack.stream)),
-            Ok(Err(error)) => Err(error.to_string()),
+        let stored = async { client.context.publish(subject.clone(), line).await?.await };
+        match timeout(STORED_WITHIN, unless_denied(client, &subject, stored)).await {
+            Ok(Err(denied)) => Err(denied),
+            Ok(Ok(Ok(ack))) if ack.stream == *name => Ok(()),
+            Ok(Ok(Ok(ack))) => Err(format!("stream {} takes them; bind {name} to {JOURNAL}, and no other", ack.stream)),
+            Ok(Ok(Err(error))) => Err(error.to_string()),
             Err(_) => Err("no answer".to_owned()),
         }
     }

@@ -10,6 +10,7 @@ use tokio::time::{Instant, timeout};
 
 use super::binding::WorkloadBinding;
 use super::careful_inbox;
+use super::denied::unless_denied;
 use super::fallback::Careful;
 
 /// How long it may take to find out.
@@ -130,7 +131,9 @@ async fn connect(
     before: Option<&str>,
 ) -> anyhow::Result<Option<(Careful, String, Duration)>> {
     let client = &binding.client;
-    let info = client.context.get_stream_no_info(&binding.stream).await?.consumer_info(consumer).await;
+    let asked = client.api_subject(&format!("CONSUMER.INFO.{}.{consumer}", binding.stream));
+    let stream = client.context.get_stream_no_info(&binding.stream).await?;
+    let info = unless_denied(client, &asked, stream.consumer_info(consumer)).await.map_err(anyhow::Error::msg)?;
     // A consumer that is gone has no messages on their way. The next pull reports that it is gone.
     let Ok(info) = info else { return Ok(None) };
     let same = before.is_none_or(|before| client.nats.server_info().server_id == before);

@@ -18,7 +18,7 @@ use crate::delivery::consumer_settings::Effective;
 use crate::delivery::trace_context::TraceContext;
 use crate::delivery::{MAX_HEADERS, header_block, hops};
 use crate::ports::{Confirmed, Kept};
-use crate::ports::{EffectError, Held, PublicationIds};
+use crate::ports::{EffectError, Excused, Held, PublicationIds};
 use crate::subject::{check_subject, shown};
 use crate::telemetry::DeliverySpans;
 
@@ -192,6 +192,10 @@ impl Held for PulledMessage {
         if let Some(spans) = spans {
             spans.call_ended(delivery, failure, author);
         }
+    }
+
+    async fn excused(&self) -> Option<Excused> {
+        self.0.binding.excused().await
     }
 
     async fn publish(

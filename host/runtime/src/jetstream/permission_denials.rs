@@ -1,6 +1,6 @@
 //! What the server does not let this user do: logged once, and kept for those that wait for an answer in vain.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -26,13 +26,16 @@ pub(super) struct PermissionDenials {
     known: Mutex<HashMap<(Verb, String), Instant>>,
     news: broadcast::Sender<Denial>,
     aloud: AtomicBool,
+    /// Subjects of which denials are not told, for a host can do without.
+    hushed: Mutex<BTreeSet<String>>,
     users: ConnectionUsers,
 }
 
 impl PermissionDenials {
     pub(super) fn new(inbox: &str, users: ConnectionUsers) -> Self {
         let (news, _) = broadcast::channel(MOST);
-        Self { inbox: inbox.to_owned(), known: Mutex::default(), news, aloud: AtomicBool::new(false), users }
+        let (aloud, hushed) = (AtomicBool::new(false), Mutex::default());
+        Self { inbox: inbox.to_owned(), known: Mutex::default(), news, aloud, hushed, users }
     }
 
     /// The denials from now on.
@@ -45,6 +48,11 @@ impl PermissionDenials {
         self.aloud.store(true, Ordering::Relaxed);
     }
 
+    /// A denial to publish to this subject is not told as something that is to be allowed: a host can do without.
+    pub(super) fn hush(&self, subject: &str) {
+        self.hushed.lock().insert(subject.to_owned());
+    }
+
     /// Takes a denial, and logs it if it is the first that asks for this permission.
     pub(super) fn note(&self, denial: &Denial) {
         // An error means that nobody waits for denials.
@@ -52,7 +60,8 @@ impl PermissionDenials {
         let allow = denial.grant(&self.inbox);
         let first = self.is_new(denial.verb, &allow);
         let Denial { verb, subject } = denial;
-        if first && self.aloud.load(Ordering::Relaxed) {
+        let is_hushed = *verb == Verb::Publish && self.hushed.lock().contains(subject);
+        if first && !is_hushed && self.aloud.load(Ordering::Relaxed) {
             tracing::error!(
                 workloads = self.users.names(),
                 subject,

@@ -2,26 +2,27 @@
 
 use std::collections::HashMap;
 use std::fmt::Display;
+use std::time::Duration;
 
 use async_nats::HeaderMap;
 use async_nats::jetstream::context::ObjectStoreErrorKind;
-use async_nats::jetstream::object_store::{Config, ObjectInfo, ObjectLink, ObjectMetadata, ObjectStore};
-use data_encoding::{BASE64URL, HEXLOWER};
+use async_nats::jetstream::object_store::{Config, ObjectMetadata, ObjectStore};
+use data_encoding::BASE64URL;
 use futures_util::{StreamExt, stream};
 use serde_json::json;
+use tokio::time::timeout;
 
 use super::denied::unless_denied;
+use super::object_bucket::ObjectBucketState;
+use super::object_description::{Description, SIGNATURE, decoded, event, undescribed, unusable};
 use super::subject_watch::{Change, Followed, Unreadable};
 use super::{Client, raw_message};
-use crate::ports::{ObjectContent, ObjectEvent, ObjectEvents, ObjectFuture, PluginObject, PluginObjects};
-use crate::text::plain;
+use crate::ports::{BucketSeen, ObjectContent, ObjectEvent, ObjectEvents, ObjectFuture, PluginObject, PluginObjects};
 
-/// The name of the signature in an object's metadata.
-const SIGNATURE: &str = "tidegate-signature";
 /// Bytes that are set aside for an object before any came, however many it says it has.
 const AT_FIRST: u64 = 1 << 20;
-/// Bytes of a text from the bucket that are told.
-const TOLD: usize = 200;
+/// How long nothing may come of a list that has begun.
+const SILENCE: Duration = Duration::from_secs(10);
 
 /// A bucket of plugins.
 pub struct PluginBucket {
@@ -64,8 +65,8 @@ impl PluginBucket {
         self.descriptions() + &BASE64URL.encode(name.as_bytes())
     }
 
-    fn chunk_subject(&self, object: &ObjectInfo) -> String {
-        format!("$O.{}.C.{}", self.name, object.nuid)
+    fn chunk_subject(&self, object: &Description) -> String {
+        format!("$O.{}.C.{}", self.name, object.nuid())
     }
 
     fn failed(&self, what: &str, error: &dyn Display) -> String {
@@ -86,6 +87,18 @@ impl PluginBucket {
     async fn unless_denied<T>(&self, api: &str, answer: impl Future<Output = T>) -> Result<T, String> {
         let asked = self.client.api_subject(&format!("{api}.{}", self.stream()));
         unless_denied(&self.client, &asked, answer).await
+    }
+
+    async fn state(&self) -> Result<ObjectBucketState, String> {
+        let all = json!({});
+        let state = self.client.api(format!("STREAM.INFO.{}", self.stream()), &all);
+        let found = self.unless_denied("STREAM.INFO", state).await?;
+        found.map_err(|error| self.failed("it cannot be looked at", &error))
+    }
+
+    /// Why plugins do not stay there, if they do not, and what to do. Nothing is said of a bucket that is not there.
+    pub async fn forgetting(&self) -> Option<String> {
+        self.state().await.ok()?.forgetting(&self.name)
     }
 
     async fn events(&self) -> Result<ObjectEvents, String> {
@@ -110,7 +123,7 @@ impl PluginBucket {
     }
 
     /// How an object is described now, or why nothing can be read by that; `None` if there is none.
-    async fn description(&self, name: &str) -> Result<Option<Result<ObjectInfo, String>>, String> {
+    async fn description(&self, name: &str) -> Result<Option<Result<Description, String>>, String> {
         let (stream, subject) = (self.stream(), self.description_subject(name));
         let found = raw_message::last(&self.client, &stream, &subject);
         let found = self.unless_denied("STREAM.MSG.GET", found).await?;
@@ -119,10 +132,9 @@ impl PluginBucket {
         if message.is_unreadable() {
             return Ok(Some(Err(undescribed("its headers cannot be read"))));
         }
-        Ok(match serde_json::from_slice::<ObjectInfo>(&message.payload) {
-            Ok(object) if object.deleted => None,
-            Ok(object) => Some(usable(object)),
-            Err(error) => Some(Err(undescribed(&error.to_string()))),
+        Ok(match Description::read(&message.payload) {
+            Ok(object) if object.is_removed() => None,
+            described => Some(described.and_then(Description::usable)),
         })
     }
 
@@ -133,7 +145,7 @@ impl PluginBucket {
             Ok(object) => object,
             Err(why) => return Ok(Some((unusable(name.to_owned(), 0, why.clone()), Err(why)))),
         };
-        let described = described(name.to_owned(), object.clone(), 0);
+        let described = object.clone().object(name.to_owned(), 0);
         if described.bytes > most {
             return Ok(Some((described, Ok(Vec::new()))));
         }
@@ -144,18 +156,17 @@ impl PluginBucket {
     /// The chunks of an object by its description, whatever is described in its place meanwhile: `enough` bytes at
     /// most. The library's `get` would read the description again, and follow it where it is a link by then; and what
     /// it cannot read would cost its connection.
-    async fn chunks(&self, object: &ObjectInfo, enough: u64) -> Result<ObjectContent, String> {
-        let said = u64::try_from(object.size).unwrap_or(u64::MAX);
+    async fn chunks(&self, object: &Description, enough: u64) -> Result<ObjectContent, String> {
         let enough = usize::try_from(enough).unwrap_or(usize::MAX);
-        let mut bytes = Vec::with_capacity(usize::try_from(said.min(AT_FIRST)).unwrap_or_default());
+        let mut bytes = Vec::with_capacity(usize::try_from(object.size().min(AT_FIRST)).unwrap_or_default());
         let (stream, subject, mut from) = (self.stream(), [self.chunk_subject(object)], 1);
-        for there in 0..object.chunks {
+        for there in 0..object.chunks() {
             let next = raw_message::next(&self.client, &stream, from, &subject);
             let next = self.unless_denied("STREAM.MSG.GET", next).await?;
             let next = next.map_err(|error| self.failed("it cannot be read to its end", &format_args!("{error:#}")))?;
             // A description comes after its chunks, so it does not help to wait.
             let Some(chunk) = next else {
-                let said = object.chunks;
+                let said = object.chunks();
                 return Ok(Err(format!("of its {said} chunks the bucket has {there}; push it again")));
             };
             from = chunk.sequence.saturating_add(1);
@@ -207,17 +218,8 @@ impl PluginBucket {
     /// # Errors
     /// If it cannot be read.
     pub async fn list(&self) -> Result<Vec<StoredPlugin>, String> {
-        let mut events = self.events().await?;
-        let mut plugins: Vec<StoredPlugin> = Vec::new();
-        while let Some(event) = events.next().await {
-            match event? {
-                ObjectEvent::Put(object) => plugins.push(object.into()),
-                ObjectEvent::Removed(_) => {}
-                ObjectEvent::Known => break,
-            }
-        }
-        plugins.sort_by(|a, b| a.name.cmp(&b.name));
-        Ok(plugins)
+        let events = timeout(SILENCE, self.events()).await.map_err(|_| silent())?;
+        listed(events?).await
     }
 
     /// The content of a plugin of at most this many bytes and one; `None` if it is not there.
@@ -256,6 +258,25 @@ impl PluginBucket {
     }
 }
 
+/// What is there, by name, of what is seen of a bucket.
+async fn listed(mut events: ObjectEvents) -> Result<Vec<StoredPlugin>, String> {
+    let mut plugins: Vec<StoredPlugin> = Vec::new();
+    while let Some(event) = timeout(SILENCE, events.next()).await.map_err(|_| silent())? {
+        match event? {
+            ObjectEvent::Put(object) => plugins.push(object.into()),
+            ObjectEvent::Removed(_) => {}
+            ObjectEvent::Known => break,
+        }
+    }
+    plugins.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(plugins)
+}
+
+fn silent() -> String {
+    let within = SILENCE.as_secs();
+    format!("nothing came of it for {within} s; see that the connection stays and what the server's log says")
+}
+
 /// Whether what is not there is the bucket's stream.
 fn is_not_found(error: &dyn std::error::Error) -> bool {
     let mut cause = error.source();
@@ -280,88 +301,20 @@ fn events_of(change: &Change, prefix: &str) -> impl Iterator<Item = ObjectEvent>
     event.into_iter().chain((change.pending == 0).then_some(ObjectEvent::Known))
 }
 
-/// The name of an object, as subjects have it.
-fn decoded(encoded: &str) -> Option<String> {
-    String::from_utf8(BASE64URL.decode(encoded.as_bytes()).ok()?).ok()
-}
-
-/// What a description says of the object that its subject names, as far as that has come along. What is described where
-/// no object can be is nobody's: the others are not to suffer for it.
-fn event(encoded: Option<&str>, payload: &[u8], revision: u64) -> Option<ObjectEvent> {
-    let object = serde_json::from_slice::<ObjectInfo>(payload);
-    let name = match encoded {
-        Some(encoded) => decoded(encoded)?,
-        None => object.as_ref().ok()?.name.clone(),
-    };
-    let object = object.map_err(|error| undescribed(&error.to_string()));
-    if object.as_ref().is_ok_and(|object| object.deleted) {
-        return Some(ObjectEvent::Removed(name));
-    }
-    Some(ObjectEvent::Put(match object.and_then(usable) {
-        Ok(object) => described(name, object, revision),
-        Err(why) => unusable(name, revision, why),
-    }))
-}
-
-/// An object, or why nothing can be read of it as long as it is described so. A link is not followed: it may lead in
-/// circles, and to what other people may write.
-fn usable(object: ObjectInfo) -> Result<ObjectInfo, String> {
-    if let Some(link) = object.options.as_ref().and_then(|options| options.link.as_ref()) {
-        return Err(linked(link));
-    }
-    let is_token = |c: char| c.is_ascii_graphic() && !matches!(c, '.' | '*' | '>');
-    if object.chunks > 0 && (object.nuid.is_empty() || !object.nuid.chars().all(is_token)) {
-        return Err("its description does not say which chunks are its own; push it again".to_owned());
-    }
-    Ok(object)
-}
-
-fn linked(link: &ObjectLink) -> String {
-    let bucket = told(&link.bucket);
-    let to = match &link.name {
-        Some(name) => format!("{} of {bucket}", told(name)),
-        None => format!("the bucket {bucket}"),
-    };
-    format!("it is a link to {to}, and links are not followed; push the plugin itself in its place")
-}
-
-fn undescribed(why: &str) -> String {
-    format!("its description in the bucket cannot be read ({}); push it again", told(why))
-}
-
-/// A text from the bucket as a part of a line, and not endless.
-fn told(text: &str) -> String {
-    plain(text.get(..text.floor_char_boundary(TOLD)).unwrap_or(text))
-}
-
-fn unusable(name: String, revision: u64, why: String) -> PluginObject {
-    PluginObject { name, revision, bytes: 0, digest: None, signature: None, problem: Some(why) }
-}
-
-fn described(name: String, mut object: ObjectInfo, revision: u64) -> PluginObject {
-    PluginObject {
-        name,
-        revision,
-        bytes: u64::try_from(object.size).unwrap_or(u64::MAX),
-        digest: object.digest.as_deref().and_then(hex),
-        signature: object.metadata.remove(SIGNATURE),
-        problem: None,
-    }
-}
-
 impl From<PluginObject> for StoredPlugin {
     fn from(PluginObject { name, bytes, digest, signature, problem, .. }: PluginObject) -> Self {
         Self { name, bytes, digest, signature, problem }
     }
 }
 
-/// The digest as an object's description has it, in hexadecimal digits.
-fn hex(digest: &str) -> Option<String> {
-    let encoded = digest.strip_prefix("SHA-256=")?;
-    Some(HEXLOWER.encode(&BASE64URL.decode(encoded.as_bytes()).ok()?))
-}
-
 impl PluginObjects for PluginBucket {
+    fn look(&self) -> ObjectFuture<'_, BucketSeen> {
+        Box::pin(async {
+            let state = self.state().await?;
+            Ok(BucketSeen { forgetting: state.forgetting(&self.name), mark: state.mark() })
+        })
+    }
+
     fn watch(&self) -> ObjectFuture<'_, ObjectEvents> {
         Box::pin(self.events())
     }
@@ -373,57 +326,20 @@ impl PluginObjects for PluginBucket {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::panic)]
+    #![allow(clippy::unwrap_used)]
     use super::*;
 
-    #[test]
-    fn a_digest_is_read_as_object_stores_write_it() {
-        let digest = "SHA-256=n4bQgYhMfWWaL-qgxVrQFaO_TxsrC4Is0V1sFbDwCgg=";
-        assert_eq!(hex(digest).unwrap(), "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08");
-        for other in ["", "SHA-256=", "MD5=abc=", "SHA-256=!"] {
-            assert!(hex(other).is_none_or(|digits| digits.is_empty()), "{other}");
-        }
+    fn events(events: Vec<ObjectEvent>) -> ObjectEvents {
+        stream::iter(events.into_iter().map(Ok)).chain(stream::pending()).boxed()
     }
 
-    /// What is told of what is described as `echo`.
-    fn put(description: &str) -> ObjectEvent {
-        event(Some("ZWNobw=="), description.as_bytes(), 7).unwrap()
-    }
-
-    #[test]
-    fn what_cannot_be_read_is_an_object_of_its_subjects_name_with_a_problem() {
-        let link = |to: &str| format!(r#"{{"name":"echo","bucket":"PB","options":{{"link":{to}}}}}"#);
-        for (description, expected) in [
-            (link(r#"{"bucket":"PB","name":"echo"}"#), "it is a link to echo of PB, and links are not followed; push "),
-            (link(r#"{"bucket":"OTHER"}"#), "it is a link to the bucket OTHER, and links are not followed; push the "),
-            ("what?".to_owned(), "its description in the bucket cannot be read (expected value at line 1 column 1); "),
-            (r#"{"name":"echo","bucket":"PB","size":-5}"#.to_owned(), "cannot be read (invalid value: integer `-5`"),
-            (r#"{"name":"echo","bucket":"PB","chunks":1}"#.to_owned(), "does not say which chunks are its own"),
-            (r#"{"name":"echo","bucket":"PB","chunks":1,"nuid":">"}"#.to_owned(), "does not say which chunks are its"),
-        ] {
-            let ObjectEvent::Put(PluginObject { name, revision, problem, .. }) = put(&description) else { panic!() };
-            let problem = problem.unwrap_or_default();
-            assert!(problem.contains(expected) && problem.contains("push"), "{description}: {problem}");
-            assert_eq!((name.as_str(), revision), ("echo", 7));
-        }
-        let long = format!(r#"{{"name":"echo","bucket":"PB","size":"{}"}}"#, "ä\n".repeat(10_000));
-        let ObjectEvent::Put(object) = put(&long) else { panic!() };
-        assert!(object.problem.is_some_and(|told| told.len() < 300 && told.lines().count() == 1));
-    }
-
-    #[test]
-    fn an_object_is_the_one_of_its_subject() {
-        let (removed, other) = (r#"{"name":"x","bucket":"PB","deleted":true}"#, r#"{"name":"x","bucket":"PB"}"#);
-        assert_eq!(put(removed), ObjectEvent::Removed("echo".to_owned()));
-        let named = |event| match event {
-            Some(ObjectEvent::Put(object)) => Some(object.name),
-            _ => None,
-        };
-        assert_eq!(named(Some(put(other))).as_deref(), Some("echo"));
-        // Where an account's import has the subject be another, only the description says it.
-        assert_eq!(named(event(None, other.as_bytes(), 7)).as_deref(), Some("x"));
-        for nobodys in ["!", "_w==", ""] {
-            assert!(named(event(Some(nobodys), other.as_bytes(), 7)).is_none_or(|name| name.is_empty()), "{nobodys}");
-        }
+    #[tokio::test(start_paused = true)]
+    async fn a_list_of_which_nothing_comes_any_more_ends() {
+        let put = |name: &str| ObjectEvent::Put(unusable(name.to_owned(), 1, "it is a link".to_owned()));
+        let (first, second) = (put("b"), put("a"));
+        let whole = listed(events(vec![first.clone(), second, ObjectEvent::Known])).await.unwrap();
+        assert_eq!(whole.into_iter().map(|plugin| plugin.name).collect::<Vec<_>>(), ["a", "b"]);
+        let problem = listed(events(vec![first])).await.unwrap_err();
+        assert!(problem.contains("nothing came of it for 10 s"), "{problem}");
     }
 }

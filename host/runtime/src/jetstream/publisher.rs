@@ -22,6 +22,7 @@ use tokio::time::{sleep, timeout};
 
 use super::connect::Client;
 use super::permission_denials::PermissionDenials;
+use super::publish_errors::remedy;
 use super::reply_inboxes::last_token;
 use crate::ports::EffectError;
 use crate::subject::{check_subject, shown};
@@ -178,7 +179,8 @@ impl Sent {
             ))),
             Ok(Err(_)) => Err(self.unavailable("is not confirmed: the host stops publishing")),
             Err(_) => Err(self.unavailable(&format!(
-                "was not acknowledged within {ANSWER:?}: its stream, or the server, does not answer"
+                "was not acknowledged within {ANSWER:?}: its stream, or the server, does not answer; a stream with \
+                 no_ack never does, until it is told to (`nats stream edit NAME --ack`)"
             ))),
         }
     }
@@ -232,7 +234,10 @@ pub(super) fn read(answer: &Message, subject: &str) -> Result<PublishAck, Effect
                 ErrorCode::STREAM_WRONG_LAST_SEQUENCE
                 | ErrorCode::STREAM_WRONG_LAST_SEQUENCE_CONSTANT
                 | ErrorCode::STREAM_WRONG_LAST_MESSAGE_ID => EffectError::Conflict(problem),
-                _ => EffectError::Unavailable(problem),
+                ErrorCode(code) => EffectError::Unavailable(match remedy(code) {
+                    Some(remedy) => format!("{problem}; {remedy}"),
+                    None => problem,
+                }),
             })
         }
         Err(error) => {
@@ -310,7 +315,7 @@ impl Drop for AckInbox {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, clippy::panic)]
     use super::*;
 
     fn message(subject: &str, payload: &str) -> Message {
@@ -362,6 +367,8 @@ mod tests {
         for code in [10047, 10077, 10074, 10023, 10111, 10166, 10188] {
             assert!(matches!(error(code), Err(EffectError::Unavailable(_))), "{code}");
         }
+        let Err(EffectError::Unavailable(sealed)) = error(10109) else { panic!("it is another error") };
+        assert!(sealed.contains("was not stored: ") && sealed.contains("let another stream take"), "{sealed}");
         assert!(matches!(said("what?"), Err(EffectError::Unavailable(_))));
     }
 }

@@ -3,7 +3,6 @@
 use std::future::Future;
 use std::time::Duration;
 
-use async_nats::jetstream::response::Response;
 use futures_util::future::join_all;
 use serde::Deserialize;
 use tracing::instrument::WithSubscriber;
@@ -15,7 +14,8 @@ use super::journal;
 use super::paused::Moment;
 use super::setup::WorkloadSetup;
 use super::setup_error::SetupError;
-use crate::config::{Config, DEAD_LETTERS, JOURNAL, Manage, Queue, SignalSource, Workload, subjects_overlap};
+use super::work_to_come::{ConsumerToCome, StreamToUse, ToCome};
+use crate::config::{Config, DEAD_LETTERS, JOURNAL, Manage, Queue, SignalSource, Workload};
 use crate::permissions::{Denial, Permissions, Rights, Verb};
 
 /// How long an answer is waited for. It may be denied without a word, or nobody may answer.
@@ -30,15 +30,17 @@ impl Client {
     /// subjects that handlers may publish on, and permissions. Nothing is made or changed.
     pub async fn survey(&self, config: &Config) -> ServerCheck {
         let workloads = config.workloads_at(None);
-        let mut survey = self.of_workloads(&workloads, config).await;
+        let (mut survey, to_come) = self.of_workloads(&workloads, config).await;
         self.own_streams(config, &mut survey).await;
+        self.limits(&to_come, &mut survey).await;
         self.rights(&Permissions::of(config), &mut survey).await;
         survey.once_each()
     }
 
     /// The same of the workloads that have this connection for themselves, and what they need of it.
     pub async fn survey_account(&self, config: &Config, workloads: &[&Workload], needed: &Permissions) -> ServerCheck {
-        let mut survey = self.of_workloads(workloads, config).await;
+        let (mut survey, to_come) = self.of_workloads(workloads, config).await;
+        self.limits(&to_come, &mut survey).await;
         self.rights(needed, &mut survey).await;
         match workloads.first() {
             Some(first) => survey.of_account(first.written_name()).once_each(),
@@ -46,18 +48,20 @@ impl Client {
         }
     }
 
-    async fn of_workloads(&self, workloads: &[&Workload], config: &Config) -> ServerCheck {
+    async fn of_workloads<'w>(&self, workloads: &[&'w Workload], config: &Config) -> (ServerCheck, ToCome<'w>) {
         let mut survey = ServerCheck::default();
-        let mut to_come = Vec::new();
+        let mut to_come = ToCome::default();
         for workload in workloads {
-            self.workload(workload, config, &mut survey, &mut to_come).await;
+            // Boxed: the future is large.
+            Box::pin(self.workload(workload, config, &mut survey, &mut to_come)).await;
             self.buckets(workload, config, &mut survey).await;
         }
         if let Some(workload) = workloads.first() {
             self.dead_letters(workload, config, &mut survey).await;
         }
-        self.grants(workloads, &to_come, &mut survey).await;
-        survey
+        self.grants(workloads, &to_come.subjects, &mut survey).await;
+        self.rivals(workloads, &to_come, &mut survey).await;
+        (survey, to_come)
     }
 
     /// What looks at what is there for a workload.
@@ -71,13 +75,13 @@ impl Client {
         }
     }
 
-    /// The stream and the consumers of a workload. Subjects of streams that a host would make are added to `to_come`.
-    async fn workload(
+    /// The stream and the consumers of a workload. What a host would make is added to `to_come`.
+    async fn workload<'w>(
         &self,
-        workload: &Workload,
+        workload: &'w Workload,
         config: &Config,
         survey: &mut ServerCheck,
-        to_come: &mut Vec<String>,
+        to_come: &mut ToCome<'w>,
     ) {
         let may_create = workload.queue.manage == Manage::Create;
         let name = workload.written_name();
@@ -85,6 +89,8 @@ impl Client {
         let queue = Queue { manage: Manage::Bind, ..workload.queue.clone() };
         let bound = Workload { queue: queue.clone(), ..workload.clone() };
         let setup = self.setup(&bound, config);
+        // As a host judges it that may make what is missing.
+        let as_it_is = self.setup(workload, config);
         let concerns = |denial: &Denial| setup.concerns(denial, &config.dead_letters.stream);
         let stream = match self.denied.unless(concerns, setup.stream()).await {
             Err(denial) => return survey.found.push(Finding::denied(self, &denial)),
@@ -93,7 +99,15 @@ impl Client {
                 survey
                     .made
                     .push(format!("stream {} for {subjects}, and its consumer {}", queue.stream, queue.consumer));
-                to_come.extend(queue.subjects.iter().cloned());
+                to_come.subjects.extend(queue.subjects.iter().cloned());
+                if let Some(stream) = as_it_is.stream_to_come()
+                    && let Some(verdict) = as_it_is.judged_to_come(&stream).await
+                {
+                    survey.judged(name, (&queue.stream, &queue.consumer), &verdict);
+                    let of = StreamToUse { is_there: false, is_workqueue: stream.config.is_workqueue() };
+                    let max_ack_pending = verdict.settings.max_ack_pending;
+                    to_come.consumers.push(ConsumerToCome { workload, max_ack_pending, of });
+                }
                 if let Err(error) = setup.may_be_made() {
                     survey.found.push(Finding::of(&error, &workload.name, &["workload", name, "subjects"]));
                 }
@@ -114,8 +128,10 @@ impl Client {
         };
         // What the setup would log is in the survey.
         let quiet = || tracing::subscriber::NoSubscriber::new();
-        let works =
-            async { setup.consumer(&stream, Moment::Start).with_subscriber(quiet()).await.map(|(_, verdict)| verdict) };
+        let works = async {
+            let found = setup.consumer(&stream, Moment::Start).with_subscriber(quiet()).await;
+            found.map(|(state, _)| as_it_is.judged(&state, &stream))
+        };
         let works = self.denied.unless(concerns, works).await;
         let mut consumers = vec![(&queue.consumer, "consumer", works)];
         if workload.scale.source == SignalSource::Headers {
@@ -124,13 +140,17 @@ impl Client {
         }
         for (consumer, key, result) in consumers {
             match result {
-                Ok(Ok(verdict)) => {
-                    let said =
-                        verdict.warnings.iter().map(|said| format!("workload {name}: consumer {consumer}: {said}"));
-                    survey.warnings.extend(said);
-                }
+                Ok(Ok(verdict)) => survey.judged(name, (&queue.stream, consumer), &verdict),
                 Ok(Err(SetupError::NoConsumer { .. })) if may_create => {
                     survey.made.push(format!("consumer {consumer} on stream {}", queue.stream));
+                    if key == "consumer"
+                        && let Some(verdict) = as_it_is.judged_to_come(&stream).await
+                    {
+                        survey.judged(name, (&queue.stream, consumer), &verdict);
+                        let of = StreamToUse { is_there: true, is_workqueue: stream.config.is_workqueue() };
+                        let max_ack_pending = verdict.settings.max_ack_pending;
+                        to_come.consumers.push(ConsumerToCome { workload, max_ack_pending, of });
+                    }
                 }
                 Ok(Err(error)) => {
                     let table: &[&str] =
@@ -253,50 +273,6 @@ impl Client {
         }
     }
 
-    /// Checks that there are streams for what handlers may publish.
-    async fn grants(&self, workloads: &[&Workload], to_come: &[String], survey: &mut ServerCheck) {
-        for workload in workloads {
-            for subject in &workload.grants.publish {
-                if to_come.iter().any(|own| subjects_overlap(own, subject)) {
-                    continue;
-                }
-                match self.takers(subject).await {
-                    Ok(takers) if takers.is_empty() => {
-                        let problem = format!(
-                            "no stream takes `{subject}`, so a message whose handler publishes there is never \
-                             acknowledged"
-                        );
-                        let remedy =
-                            format!("create one, as with `nats stream add NAME --subjects '{subject}' --defaults`");
-                        let key = ["workload", workload.written_name(), "grants", "publish"];
-                        survey.found.push(Finding::new(&key, problem, remedy));
-                    }
-                    Ok(_) => {}
-                    Err(reason) => {
-                        let unchecked = format!("whether streams take what handlers may publish: {reason}");
-                        return survey.unchecked.push(unchecked);
-                    }
-                }
-            }
-        }
-    }
-
-    /// Streams that take messages on a subject: at least one of them if there are any.
-    async fn takers(&self, subject: &str) -> Result<Vec<String>, String> {
-        #[derive(Deserialize)]
-        struct Page {
-            #[serde(default)]
-            streams: Option<Vec<String>>,
-        }
-        let body = serde_json::json!({ "subject": subject });
-        let subject = self.api_subject("STREAM.NAMES");
-        match self.heard(&subject, self.context.request("STREAM.NAMES", &body)).await? {
-            Ok(Response::Ok(Page { streams })) => Ok(streams.unwrap_or_default()),
-            Ok(Response::Err { error }) => Err(error.to_string()),
-            Err(error) => Err(error.to_string()),
-        }
-    }
-
     /// Checks what the user may do. Where the server does not tell, requests that ask for nothing are tried.
     async fn rights(&self, needed: &Permissions, survey: &mut ServerCheck) {
         match self.user().await {
@@ -341,7 +317,7 @@ impl Client {
     }
 
     /// Awaits an answer to a request on `subject`. The error says that the request is denied.
-    async fn heard<T>(&self, subject: &str, answer: impl Future<Output = T>) -> Result<T, String> {
+    pub(super) async fn heard<T>(&self, subject: &str, answer: impl Future<Output = T>) -> Result<T, String> {
         let concerns = |denial: &Denial| denial.verb == Verb::Publish && denial.subject == subject;
         let answer = self.denied.unless(concerns, answer).await;
         answer.map_err(|_| format!("this user may not publish to `{subject}`"))

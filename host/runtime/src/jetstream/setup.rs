@@ -8,7 +8,7 @@ use super::pause::{PauseError, SINCE};
 use super::paused::{Moment, Paused, made_anew};
 use super::settings::{
     ConsumerState, ConsumerVerdict, Reserved, SettingsRefusal, StreamConfig, StreamState, circular, judge, judge_watch,
-    reserved, unmapped,
+    keyed_by_partition, reserved, unmapped,
 };
 use super::setup_error::SetupError;
 use super::state::ApiError;
@@ -18,6 +18,8 @@ use crate::permissions::{Denial, Verb};
 
 /// JetStream's "JetStream not enabled", in the server and for the account.
 const NOT_ENABLED: [u64; 2] = [10076, 10039];
+/// JetStream's "consumer max ack pending exceeds limit".
+const TOO_MANY_PENDING: u64 = 10121;
 
 /// What a workload's consumers have to be.
 const WORKS: &str = "a durable pull consumer with ack policy `explicit` that delivers payloads";
@@ -146,6 +148,7 @@ impl WorkloadSetup<'_> {
     fn usable(&self, found: StreamState) -> Result<StreamState, SetupError> {
         self.unless(&found.config, circular(&found.config, &self.workload.name, self.reserved()))?;
         self.unless(&found.config, unmapped(&found.config, self.queue))?;
+        self.unless(&found.config, keyed_by_partition(&found.config, self.workload))?;
         Ok(found)
     }
 
@@ -179,7 +182,11 @@ impl WorkloadSetup<'_> {
             return Err(self.unsuitable(name, problem.clone(), remedy));
         }
         if made {
-            self.tell_made(&state, known);
+            let lost = floors.unsettled(&self.queue.stream, name, stream);
+            match lost.filter(|_| moment == Moment::Mending && stream.config.is_interest()) {
+                Some(lost) => self.tell_dropped(&state, lost),
+                None => self.tell_made(&state, known),
+            }
         }
         if made && moment == Moment::Mending {
             self.tell_paused(&Paused::of(&state));
@@ -201,6 +208,26 @@ impl WorkloadSetup<'_> {
     /// The verdict on the settings of the workload's consumer.
     pub(super) fn judged(&self, state: &ConsumerState, stream: &StreamState) -> ConsumerVerdict {
         judge(state, &stream.config, self.workload, self.reserved())
+    }
+
+    /// The verdict on the consumer that a host would make.
+    pub(super) async fn judged_to_come(&self, stream: &StreamState) -> Option<ConsumerVerdict> {
+        let wanted = wanted::consumer(self.queue, &stream.config, None, (self.pins(), None));
+        let config = serde_json::from_value(wanted).ok()?;
+        let mut state = ConsumerState { config, ..ConsumerState::default() };
+        let verdict = self.judged(&state, stream);
+        let may_wait = verdict.unmatched.is_some() && stream.state.messages > 0;
+        if !may_wait || !self.client.holds(&self.queue.stream, &self.queue.filters()).await {
+            return Some(verdict);
+        }
+        state.num_pending = 1;
+        Some(self.judged(&state, stream))
+    }
+
+    /// The stream that a host would make.
+    pub(super) fn stream_to_come(&self) -> Option<StreamState> {
+        let config = serde_json::from_value(wanted::stream(self.queue)).ok()?;
+        Some(StreamState { config, ..StreamState::default() })
     }
 
     /// Logs where a consumer begins that was made now.
@@ -228,6 +255,22 @@ impl WorkloadSetup<'_> {
                  {consumer} --pull --deliver=...`)"
             ),
         }
+    }
+
+    /// Logs that a consumer was made anew on a stream that keeps only what consumers wait for.
+    fn tell_dropped(&self, state: &ConsumerState, unsettled: u64) {
+        let (workload, stream, consumer) = (&self.workload.name, &self.queue.stream, &self.queue.consumer);
+        let pending = state.num_pending;
+        tracing::warn!(
+            workload,
+            stream,
+            consumer,
+            unsettled,
+            pending,
+            "the consumer was gone and is made anew; its stream has interest retention, so the server has dropped what \
+             no consumer waited for meanwhile: {unsettled} messages were not settled at the last look, and {pending} \
+             are there now"
+        );
     }
 
     /// Logs whether a consumer is paused that was made anew, where that is not as the configuration says or is a pause.
@@ -272,6 +315,16 @@ impl WorkloadSetup<'_> {
         Ok(verdict)
     }
 
+    /// The same settings with as few unsettled deliveries as are needed, where the configuration does not say how many
+    /// there may be.
+    fn with_less_pending(&self, wanted: &Value) -> Option<Value> {
+        let least = self.workload.least_unsettled()?;
+        let mut less = wanted.clone();
+        let pending = less.get_mut("max_ack_pending").filter(|pending| pending.as_i64().is_some_and(|n| n > least))?;
+        *pending = least.into();
+        Some(less)
+    }
+
     /// The consumer, and whether it was made now.
     async fn found_or_made(
         &self,
@@ -293,7 +346,14 @@ impl WorkloadSetup<'_> {
         if self.queue.manage == Manage::Bind {
             return Err(missing());
         }
-        match self.client.make_consumer(stream, name, wanted).await.map_err(failed)? {
+        let made = match self.client.make_consumer(stream, name, wanted).await {
+            Err(error) if error.code() == Some(TOO_MANY_PENDING) => match self.with_less_pending(wanted) {
+                Some(less) => self.client.make_consumer(stream, name, &less).await,
+                None => Err(error),
+            },
+            made => made,
+        };
+        match made.map_err(failed)? {
             Some(made) => Ok((made, true)),
             // Another host has just made it.
             None => {

@@ -5,15 +5,17 @@ use anyhow::Context as _;
 use async_nats::jetstream::stream::LastRawMessageErrorKind;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::arrivals::{ArrivalCount, ConsumerReading};
 use super::binding::WorkloadBinding;
+use super::connect::Client;
 use super::consumer_watch::Follow;
+use super::denied::unless_denied;
 use super::header_watch::HeaderArrivals;
 use super::parked_pull::Mark;
 use super::settings::{ConsumerState, StreamState};
-use crate::ports::{Sample, Source};
+use crate::ports::{Sample, ServerAway, Source};
 
 /// How long an answer is waited for, and after how many failures in a row for as long as it takes: a server that is
 /// gone does not answer, and the next one may be there.
@@ -73,11 +75,24 @@ impl Signals {
 }
 
 /// Waits for an answer about the state of a stream or consumer; after some failures in a row for as long as it takes.
-async fn answered<T>(failures: u32, asked: impl Future<Output = T>) -> anyhow::Result<T> {
-    if failures >= HASTY {
-        return Ok(asked.await);
+/// `asked` is the request, which the server leaves without an answer where this user may not make it.
+async fn answered<T>(
+    client: &Client,
+    failures: u32,
+    asked: &str,
+    answer: impl Future<Output = T>,
+) -> anyhow::Result<T> {
+    let subject = client.api_subject(asked);
+    let answer = unless_denied(client, &subject, answer);
+    let answer = match failures {
+        HASTY.. => answer.await,
+        _ => timeout(ANSWER, answer).await.with_context(|| format!("no answer within {ANSWER:?}"))?,
+    };
+    if answer.is_err() && failures >= HASTY {
+        // It is told by now, and the server writes a line about each request that it denies.
+        sleep(ANSWER).await;
     }
-    timeout(ANSWER, asked).await.with_context(|| format!("no answer within {ANSWER:?}"))
+    answer.map_err(anyhow::Error::msg)
 }
 
 /// Whether the consumer is idle and its next message comes by this host's parked pull.
@@ -89,22 +104,32 @@ fn is_idle_and_alone(sample: &Sample, consumer: &ConsumerState) -> bool {
 
 impl Source for Signals {
     async fn sample(&mut self, redelivered: u64) -> anyhow::Result<Sample> {
+        let sample = self.read(redelivered).await;
+        // What an answer lacks then is nothing of the signals.
+        sample.map_err(|error| if self.binding.client.is_connected() { error } else { ServerAway.into() })
+    }
+}
+
+impl Signals {
+    async fn read(&mut self, redelivered: u64) -> anyhow::Result<Sample> {
         let moment = (Instant::now(), self.binding.parked.mark());
         if let Some(sample) = self.still_idle(moment.0) {
             return Ok(sample);
         }
         self.idle = None;
-        let (client, of) = (&self.binding.client, &self.binding.stream);
+        let (client, of, name) = (&self.binding.client, &self.binding.stream, &self.consumer);
         // Counted as failed until there is an answer.
         let failures = self.failures;
         self.failures = failures.saturating_add(1);
-        let stream = answered(failures, client.stream_state(of)).await.with_context(|| format!("stream {of}"))?;
+        let stream = answered(client, failures, &format!("STREAM.INFO.{of}"), client.stream_state(of)).await;
+        let stream = stream.with_context(|| format!("stream {of}"))?;
         let stream = stream.with_context(|| format!("the state of stream {of}"))?;
         let stream = stream.with_context(|| format!("stream {of} is gone"))?;
-        let consumer = answered(failures, client.consumer_state(of, &self.consumer)).await;
-        let consumer = consumer.with_context(|| format!("consumer {}", self.consumer))?;
-        let consumer = consumer.with_context(|| format!("the state of consumer {}", self.consumer))?;
-        let consumer = consumer.with_context(|| format!("consumer {} is gone", self.consumer))?;
+        let asked = format!("CONSUMER.INFO.{of}.{name}");
+        let consumer = answered(client, failures, &asked, client.consumer_state(of, name)).await;
+        let consumer = consumer.with_context(|| format!("consumer {name}"))?;
+        let consumer = consumer.with_context(|| format!("the state of consumer {name}"))?;
+        let consumer = consumer.with_context(|| format!("consumer {name} is gone"))?;
         self.follow.look(&consumer, &stream);
         self.follow.keep_dropped(&self.binding, &consumer).await;
         client.floors.saw(of, &self.consumer, &consumer, &stream);
@@ -166,10 +191,12 @@ impl Signals {
             return Ok(Some(published));
         }
         let mut first: Option<(u64, u64)> = None;
-        let stream = self.binding.client.context.get_stream_no_info(&self.binding.stream).await?;
+        let (client, of) = (&self.binding.client, &self.binding.stream);
+        let (stream, asked) = (client.context.get_stream_no_info(of).await?, format!("STREAM.MSG.GET.{of}"));
         let (all, filters) = ([">".to_owned()], consumer.config.filters());
         for subject in if filters.is_empty() { all.as_slice() } else { filters.as_slice() } {
-            match answered(failures, stream.get_first_raw_message_by_subject(subject, floor + 1)).await? {
+            let answer = stream.get_first_raw_message_by_subject(subject, floor + 1);
+            match answered(client, failures, &asked, answer).await.context("the oldest message")? {
                 Ok(message) => {
                     let ms = u64::try_from(message.time.unix_timestamp_nanos() / 1_000_000).unwrap_or(0);
                     if first.is_none_or(|(sequence, _)| message.sequence < sequence) {

@@ -1,11 +1,14 @@
 //! Asks the server for streams and consumers, and makes them.
 
+use std::collections::BTreeMap;
+
 use async_nats::jetstream;
 use async_nats::jetstream::context::{GetStreamError, GetStreamErrorKind, RequestError, RequestErrorKind};
 use async_nats::jetstream::response::Response;
 use async_nats::jetstream::stream;
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::Client;
 use super::bucket::BucketState;
@@ -67,6 +70,28 @@ impl Client {
         unless(STREAM_NOT_FOUND, self.api(format!("STREAM.INFO.{stream}"), &json!({})).await)
     }
 
+    /// Whether a stream holds messages that one of the filters matches. If the server does not tell, it may.
+    pub(super) async fn holds(&self, stream: &str, filters: &[String]) -> bool {
+        #[derive(Default, Deserialize)]
+        #[serde(default)]
+        struct Held {
+            state: Subjects,
+        }
+        #[derive(Default, Deserialize)]
+        #[serde(default)]
+        struct Subjects {
+            subjects: Option<BTreeMap<String, u64>>,
+        }
+        for filter in filters {
+            let body = json!({ "subjects_filter": filter });
+            let held = self.api::<Held>(format!("STREAM.INFO.{stream}"), &body).await;
+            if held.map_or(true, |held| held.state.subjects.is_some_and(|all| !all.is_empty())) {
+                return true;
+            }
+        }
+        false
+    }
+
     /// The state of the stream of this name, where there is one and the server tells it.
     pub(super) async fn stream_seen(&self, stream: &str) -> Option<StreamState> {
         let asked = self.api_subject(&format!("STREAM.INFO.{stream}"));
@@ -97,6 +122,17 @@ impl Client {
     ) -> Result<Option<ConsumerState>, ApiError> {
         let body = json!({ "stream_name": stream, "config": config, "action": "create" });
         unless(CONSUMER_EXISTS, self.api(format!("CONSUMER.CREATE.{stream}.{consumer}"), &body).await)
+    }
+
+    /// Gives a consumer that is there these settings.
+    pub(super) async fn update_consumer(
+        &self,
+        stream: &str,
+        consumer: &str,
+        config: &Map<String, Value>,
+    ) -> Result<ConsumerState, ApiError> {
+        let body = json!({ "stream_name": stream, "config": config, "action": "update" });
+        self.api(format!("CONSUMER.CREATE.{stream}.{consumer}"), &body).await
     }
 }
 

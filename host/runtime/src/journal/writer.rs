@@ -85,6 +85,7 @@ impl Journal {
             sink,
             dropped: dropped.clone(),
             told: 0,
+            has_failed: false,
             trouble: Arc::clone(&trouble),
             room: room.clone(),
         };
@@ -152,6 +153,8 @@ struct JournalWriter {
     dropped: Arc<AtomicU64>,
     /// How many drops the journal has lines about.
     told: u64,
+    /// Whether lines since then did not get into the file for a reason that was told.
+    has_failed: bool,
     trouble: Arc<Trouble>,
     room: Arc<ByteBudget>,
 }
@@ -179,6 +182,7 @@ impl JournalWriter {
         }
         if !is_there || !self.put(&line) {
             self.dropped.fetch_add(1, Relaxed);
+            self.has_failed = true;
             // What it said of the state is not known to the reader.
             self.lines.begin();
         } else if is_well {
@@ -225,7 +229,12 @@ impl JournalWriter {
     fn tell_drops(&mut self) {
         let dropped = self.dropped.load(Relaxed);
         if dropped > self.told && self.put(&self.lines.dropped(time_of_day(), dropped - self.told)) {
-            tracing::warn!(lines = dropped - self.told, "lines of the journal were dropped: it does not keep up");
+            let lines = dropped - self.told;
+            if std::mem::take(&mut self.has_failed) {
+                tracing::warn!(lines, "lines of the journal are missing: its file could not be written, as was told");
+            } else {
+                tracing::warn!(lines, "lines of the journal were dropped: it does not keep up");
+            }
             self.told = dropped;
             self.lines.begin();
         }

@@ -262,7 +262,7 @@ impl ModelInstance {
         let of_all = [CallEnd::Hang, CallEnd::Trap, CallEnd::Short].into_iter().find(|end| ends.contains(end));
         self.server.of(self.host, |state| match of_all {
             // Nobody knows whose it was.
-            Some(CallEnd::Hang | CallEnd::Trap) if ids.len() > 1 => state.ledger.spoiled(&ids),
+            Some(_) if ids.len() > 1 => state.ledger.spoiled(&ids),
             _ => ids.iter().zip(&ends).for_each(|(id, end)| state.ledger.called(*id, of_all.unwrap_or(*end))),
         });
         let outcome = match of_all {

@@ -5,4 +5,4 @@ mod rights;
 
 pub(crate) use needed::ack_of;
 pub use needed::{Denial, Permissions, SERVICE, Verb};
-pub(crate) use rights::{Lack, Rights};
+pub(crate) use rights::{Lack, Rights, covers};

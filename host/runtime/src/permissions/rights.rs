@@ -63,7 +63,7 @@ impl SubjectRule {
 }
 
 /// Whether each subject that `inner` matches is matched by `outer` too.
-fn covers(outer: &str, inner: &str) -> bool {
+pub(crate) fn covers(outer: &str, inner: &str) -> bool {
     let (mut outer, mut inner) = (outer.split('.'), inner.split('.'));
     loop {
         match (outer.next(), inner.next()) {

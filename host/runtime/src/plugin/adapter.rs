@@ -55,7 +55,8 @@ impl PluginHandlers {
         context.messaging = MessagingAccess::new(workload);
         context.concurrency = workload.concurrency;
         Self {
-            generations: Generations::Newest(directory.watch_as(
+            generations: Generations::Newest(directory.watch_for(
+                workload.written_name(),
                 &workload.handler,
                 &Wanted::handler(workload),
                 &workload.limits,
@@ -260,7 +261,7 @@ impl PluginPolicies {
     /// Asks the directory for the plugin of this name, pinned to a digest if there is one.
     pub fn new(directory: &Directory, workload: &Workload, plugin: &str, pin: Option<&Digest>) -> Self {
         Self {
-            watch: directory.watch_as(plugin, &Wanted::policy(pin), &workload.limits),
+            watch: directory.watch_for(workload.written_name(), plugin, &Wanted::policy(pin), &workload.limits),
             context: PolicyContext::new(workload.name.as_str().into(), workload.limits.clone())
                 .within(directory.room(POLICY_INSTANCES)),
             given: None,

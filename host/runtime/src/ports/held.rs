@@ -5,6 +5,7 @@
 use std::pin::pin;
 use std::time::Duration;
 
+use super::Excused;
 use crate::contract::{Author, Death, Delivery, Publication, Response};
 
 /// Why an effect is not confirmed. Only the first two are failures of the message or its handler.
@@ -51,6 +52,12 @@ pub trait Held: Send + Sync + 'static {
     /// is not known.
     fn number(&self) -> u64 {
         0
+    }
+
+    /// Asks which attempts at messages of the consumer do not count, as hosts that have stopped have written it there.
+    /// `None` where that cannot be known.
+    fn excused(&self) -> impl Future<Output = Option<Excused>> + Send {
+        std::future::ready(None)
     }
 
     /// Adds attempts that this host has made by itself to the attempt of [`Held::delivery`].

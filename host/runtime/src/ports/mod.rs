@@ -3,6 +3,7 @@
 //! `jetstream` and `plugin` implement these traits. For tests, models implement them.
 
 mod concurrent;
+mod excused;
 mod fleet;
 mod held;
 mod key_value;
@@ -16,10 +17,13 @@ use crate::contract::{Answer, Author, Decision, Delivery, Fault, Observation, Ou
 use crate::permissions::Verb;
 
 pub use concurrent::{ConcurrentCall, ConcurrentCalls};
+pub use excused::Excused;
 pub(crate) use fleet::{FleetBucket, KeyChange, KeyChanges};
 pub use held::{Confirmed, EffectError, Held, Kept, PublicationIds, Published};
 pub(crate) use key_value::{KeyValue, KvEntry, KvError, KvFuture, KvPage};
-pub(crate) use plugin_objects::{ObjectContent, ObjectEvent, ObjectEvents, ObjectFuture, PluginObject, PluginObjects};
+pub(crate) use plugin_objects::{
+    BucketMark, BucketSeen, ObjectContent, ObjectEvent, ObjectEvents, ObjectFuture, PluginObject, PluginObjects,
+};
 pub(crate) use request::{GuestRequest, RequestAnswer, RequestFailed, RequestFuture, Requester};
 
 /// What came of asking a consumer for deliveries.
@@ -56,7 +60,7 @@ pub enum Notice {
     #[error("the NATS server does not let this user {0} to `{1}`")]
     Denied(Verb, String),
     /// Pulls are not answered at all.
-    #[error("the server does not answer pulls, as if it did not let this user ask or hear")]
+    #[error("the server does not answer pulls: it stands still, or does not let this user ask or hear")]
     Unanswered,
     /// The server ended the pull for another reason, in its words.
     #[error("the server ended a pull at once: {0}")]
@@ -74,9 +78,8 @@ impl Notice {
                 "make the consumer anew with a larger max_waiting (four for each host), or run fewer hosts"
             }
             Self::MaxAckPending => "raise the consumer's max_ack_pending, or lower scale.max or pull.batch",
-            Self::Denied(..) | Self::Unanswered => {
-                "allow it; `tidegate permissions` prints what the host must be allowed"
-            }
+            Self::Denied(..) => "allow it; `tidegate permissions` prints what the host must be allowed",
+            Self::Unanswered => "see that it runs, and that it allows what `tidegate permissions` prints",
             Self::Other(_) => {
                 "edit the consumer so that it takes such pulls (`nats consumer edit`), or name another one"
             }
@@ -246,6 +249,11 @@ pub trait Source: Send + 'static {
     /// If the signals cannot be read.
     fn sample(&mut self, redelivered: u64) -> impl Future<Output = anyhow::Result<Sample>> + Send;
 }
+
+/// The signals are not read because the server is away, which is told once for all that need it.
+#[derive(Debug, Clone, Copy, thiserror::Error)]
+#[error("the server is away")]
+pub struct ServerAway;
 
 /// What the stream and the consumer said at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -42,8 +42,30 @@ pub(crate) type ObjectEvents = BoxStream<'static, Result<ObjectEvent, String>>;
 /// What comes of a request, or why nothing does, with what to do.
 pub(crate) type ObjectFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, String>> + Send + 'a>>;
 
+/// What is another one after anything was put into a bucket or has gone from it, with a word or without one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct BucketMark {
+    /// When its stream was made.
+    pub(crate) created: String,
+    /// The position of the last message.
+    pub(crate) last: u64,
+    /// How many messages there are.
+    pub(crate) messages: u64,
+}
+
+/// What a look at a bucket has found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct BucketSeen {
+    pub(crate) mark: BucketMark,
+    /// Why plugins do not stay there, if they do not, and what to do.
+    pub(crate) forgetting: Option<String>,
+}
+
 /// A bucket of plugins.
 pub(crate) trait PluginObjects: Send + Sync {
+    /// Looks at it.
+    fn look(&self) -> ObjectFuture<'_, BucketSeen>;
+
     /// Watches it.
     fn watch(&self) -> ObjectFuture<'_, ObjectEvents>;
 

@@ -121,8 +121,9 @@ impl<P: Policies, S: Source> FleetMonitor<P, S> {
     /// There is another generation of the policy. A host that follows only notes that it could lead.
     async fn newer(&mut self) {
         self.ready = true;
+        let count = self.member.lease().map_or(0, |lease| lease.desired);
         if let Some(lead) = &mut self.lead
-            && self.monitor.adopt().await
+            && self.monitor.adopt(count).await
         {
             lead.undecided = FailureRow::new(Part::Policy);
         }
@@ -199,7 +200,7 @@ impl<P: Policies, S: Source> FleetMonitor<P, S> {
         }
         self.monitor.step_down();
         if let Some(adopted) = self.monitor.policy.take_over(lease.fold.as_ref()).await {
-            self.monitor.adopted(adopted);
+            self.monitor.adopted(adopted, lease.desired);
         }
         self.lead = Some(Lead {
             term,
@@ -223,7 +224,7 @@ impl<P: Policies, S: Source> FleetMonitor<P, S> {
         let together = self.member.together();
         let Self { monitor, lead: Some(lead), .. } = self else { return };
         let sample = monitor.source.sample(together.redelivered).await;
-        lead.unread.count(monitor, sample.as_ref().err().map(|error| format!("{error:#}")));
+        lead.unread.count_sample(monitor, &sample);
         let Ok(sample) = sample else { return self.keep(None).await };
         let sample = lead.counted(sample);
         let elapsed = lead.elapsed();

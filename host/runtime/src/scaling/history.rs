@@ -34,7 +34,7 @@ pub struct Scaling {
     pub failures: u64,
     /// Why the last tick ended without a decision, if it did.
     pub problem: Option<String>,
-    /// The last observation.
+    /// The last observation, while this host looks.
     pub seen: Option<Observation>,
     /// The last decisions that differ from the one before, oldest first.
     pub(crate) last: VecDeque<Decided>,
@@ -150,10 +150,16 @@ impl History {
         scaling.problem = Some(problem.to_owned());
     }
 
-    /// This host asks the policy no more: another one leads, and what is wrong with the policy is seen there.
+    /// This host asks the policy no more: another one leads, and what is wrong with the policy, and how much waits, is
+    /// seen there.
     pub(crate) fn steps_down(&self) {
         let mut scaling = self.scaling.lock();
-        (scaling.problem, scaling.refused) = (None, None);
+        (scaling.problem, scaling.refused, scaling.seen) = (None, None, None);
+    }
+
+    /// This host looks at the consumer no more. What it saw last is soon not so any more, and nobody could tell.
+    pub(crate) fn looks_no_more(&self) {
+        self.scaling.lock().seen = None;
     }
 
     /// Counts what the shadow did.

@@ -16,8 +16,8 @@ use crate::delivery::start_limits::StartGate;
 use crate::duration::unix_millis;
 use crate::events::{Event, Observer as Events};
 use crate::journal::Change;
-use crate::ports::Sample;
 use crate::ports::{Policies, Source};
+use crate::ports::{Sample, ServerAway};
 use crate::scaling::clock::Clock;
 use crate::scaling::count_override::{CountOverride, SetCount};
 use crate::scaling::handover::{Handover, LastDecided};
@@ -132,7 +132,8 @@ impl<P: Policies, S: Source> Monitor<P, S> {
                     self.tick(true, &mut state).await;
                 }
                 () = self.policy.newer() => {
-                    if self.adopt().await {
+                    let count = self.desired.get();
+                    if self.adopt(count).await {
                         state.undecided = FailureRow::new(Part::Policy);
                     }
                 }
@@ -144,7 +145,7 @@ impl<P: Policies, S: Source> Monitor<P, S> {
     /// whether a message that found no worker has just started one.
     async fn tick(&mut self, woken: bool, state: &mut TickState) {
         let sample = self.source.sample(self.workers.tally().redelivered).await;
-        state.unread.count(self, sample.as_ref().err().map(|error| format!("{error:#}")));
+        state.unread.count_sample(self, &sample);
         let Ok(sample) = sample else { return };
         let done = (self.workers.tally().work, self.workers.running());
         let seen = match self.observe(sample, done, (&mut state.clock, &mut state.observer), self.start.elapsed()) {
@@ -171,7 +172,8 @@ impl<P: Policies, S: Source> Monitor<P, S> {
     }
 
     /// The observation for the policies, of what the workers have done, of how many run, and of the time that has
-    /// passed. There is none if the consumer delivers nothing, because then a decision would change nothing.
+    /// passed. It is told, but given to nobody, if the consumer delivers nothing, because then a decision would change
+    /// nothing.
     pub(super) fn observe(
         &self,
         sample: Sample,
@@ -181,16 +183,16 @@ impl<P: Policies, S: Source> Monitor<P, S> {
     ) -> Result<Observation, Idle> {
         let flow = self.tell_flow();
         let scale = self.consumer.employable(&self.scale);
-        if matches!(flow, ConsumerFlow::Held(_) | ConsumerFlow::Refused(_)) || self.consumer.is_standby() {
-            // More workers would have nothing to do. The workers that run finish what was delivered.
-            return Err(Idle { min: scale.min });
-        }
         let now = clock.moment(elapsed, unix_millis(time_of_day()));
         let seen = observer.observe(now, sample, work, running, &scale);
         let pending = sample.pending > 0;
         let limited = self.starts.as_ref().is_some_and(|starts| starts.limited(pending)) || (self.bound_by_keys)();
         let seen = Observation { limited, keys_waiting: (self.keys)(pending), ..seen };
         self.history.saw(seen);
+        if matches!(flow, ConsumerFlow::Held(_) | ConsumerFlow::Refused(_)) || self.consumer.is_standby() {
+            // More workers would have nothing to do. The workers that run finish what was delivered.
+            return Err(Idle { min: scale.min });
+        }
         Ok(seen)
     }
 
@@ -235,14 +237,14 @@ impl<P: Policies, S: Source> Monitor<P, S> {
     }
 
     /// Moves to the newest generation of the policy if it accepts the settings. Otherwise the one before stays. Returns
-    /// whether it has moved.
-    pub(super) async fn adopt(&mut self) -> bool {
+    /// whether it has moved. `count` is how many workers there are to be until a policy decides.
+    pub(super) async fn adopt(&mut self, count: u32) -> bool {
         let adopted = self.policy.adopt().await;
-        adopted.is_some_and(|adopted| self.adopted(adopted))
+        adopted.is_some_and(|adopted| self.adopted(adopted, count))
     }
 
     /// Tells that a generation is in use, or why it is not. Returns whether it is.
-    pub(super) fn adopted(&self, (author, outcome): (Author, Result<(), String>)) -> bool {
+    pub(super) fn adopted(&self, (author, outcome): (Author, Result<(), String>), count: u32) -> bool {
         let is_used = outcome.is_ok();
         match outcome {
             Ok(()) => {
@@ -262,7 +264,7 @@ impl<P: Policies, S: Source> Monitor<P, S> {
                 } else {
                     let problem = format!(
                         "policy not used: {problem}; mend {plugin} (generation {generation}) or the policy-settings; \
-                         until then the workers stay at scale.min"
+                         until then the number of workers stays as it is: {count}"
                     );
                     self.conditions.raise(Part::Policy, &problem);
                 }
@@ -309,6 +311,15 @@ pub(super) struct FailureRow {
 impl FailureRow {
     pub(super) fn new(part: Part) -> Self {
         Self { part, failures: 0, ever: 0 }
+    }
+
+    /// Counts a sample. Where the server is away, that says nothing of the signals.
+    pub(super) fn count_sample<P: Policies, S>(&mut self, of: &Monitor<P, S>, sample: &anyhow::Result<Sample>) {
+        match sample {
+            Ok(_) => self.count(of, None),
+            Err(away) if away.is::<ServerAway>() => of.history.undecided(&away.to_string()),
+            Err(error) => self.count(of, Some(format!("{error:#}"))),
+        }
     }
 
     /// Counts a tick. Several failures in a row raise a condition; a single one may be transient. Failures of a policy

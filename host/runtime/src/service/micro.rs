@@ -182,7 +182,7 @@ fn workload_stats(place: &Place<'_>, state: &WorkloadState) -> EndpointStats {
     let of = &state.workload;
     let parts = state.running();
     let tally: Tally = parts.as_ref().map(|parts| parts.workers.tally()).unwrap_or_default();
-    let spent = tally.work.calls_us.saturating_mul(1000);
+    let spent = tally.times_us.saturating_mul(1000);
     let problems = state.conditions.all();
     EndpointStats {
         name: endpoint_name(&of.name),

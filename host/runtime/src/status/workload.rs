@@ -181,10 +181,12 @@ impl WorkloadState {
         *self.running.lock() = Some(Arc::new(parts));
     }
 
-    /// It does not run any more. What its parts have counted is gone; a run after this one counts anew.
+    /// It does not run any more. What its parts have counted is gone, and so is what was seen of its consumer; a run
+    /// after this one counts and looks anew.
     pub(crate) fn ended(&self) {
         *self.running.lock() = None;
         *self.client.lock() = None;
+        self.history.looks_no_more();
     }
 
     /// Its parts, if it runs.

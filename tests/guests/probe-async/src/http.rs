@@ -12,13 +12,14 @@ pub(crate) async fn get(url: &str) -> String {
     }
 }
 
-/// Whether a request takes a method and an authority of this length.
+/// Whether a request takes a method, an authority and a path of this length.
 pub(crate) fn takes(bytes: usize) -> String {
     let (no_trailers, trailers) = wit_future::new(|| Ok(None));
     drop(no_trailers);
     let (request, _sent) = Request::new(Fields::new(), None, trailers, None);
-    let text = "a".repeat(bytes);
-    format!("{:?} {:?}", request.set_authority(Some(&text)), request.set_method(&Method::Other(text)))
+    let (text, path) = ("a".repeat(bytes), format!("/{}", "a".repeat(bytes.saturating_sub(1))));
+    let (authority, path) = (request.set_authority(Some(&text)), request.set_path_with_query(Some(&path)));
+    format!("{authority:?} {:?} {path:?}", request.set_method(&Method::Other(text)))
 }
 
 async fn fetch(url: &str) -> Result<(u16, Vec<u8>), ErrorCode> {

@@ -78,6 +78,11 @@ fn handle(delivery: Delivery) -> Result<Response, Failure> {
             let authority = "a".repeat(number(bytes)?);
             format!("{:?}", OutgoingRequest::new(Fields::new()).set_authority(Some(&authority)))
         }
+        ["path", bytes] => {
+            let path = format!("/{}", "a".repeat(number(bytes)? - 1));
+            format!("{:?}", OutgoingRequest::new(Fields::new()).set_path_with_query(Some(&path)))
+        }
+        ["fields", bytes] => format!("{:?}", Fields::new().append("x", &vec![b'a'; number(bytes)?]).is_ok()),
         ["header", name] => format!("{:?}", Fields::new().append(name, b"x")),
         _ => return Err(Failure::Reject(format!("what is {words:?}?"))),
     };

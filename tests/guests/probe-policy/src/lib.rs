@@ -27,6 +27,8 @@ const VERSION: &str = concat!("v", env!("CARGO_PKG_VERSION_MAJOR"));
 const FORM: &str = "probe/1";
 /// More than a state may have.
 const TOO_MUCH: usize = 64 * 1024 + 1;
+/// As much as a state may have, nearly.
+const MUCH: usize = 60 * 1024;
 
 const MODES: &[(&str, Mode)] = &[
     ("fixed", Mode::Fixed),
@@ -36,6 +38,7 @@ const MODES: &[(&str, Mode)] = &[
     ("spin", Mode::Spin),
     ("grow", Mode::Grow),
     ("huge-state", Mode::HugeState),
+    ("large-state", Mode::LargeState),
     ("spin-in-init", Mode::SpinInInit),
     ("third", Mode::Third),
     ("wrong-state", Mode::WrongState),
@@ -58,6 +61,7 @@ enum Mode {
     Spin,
     Grow,
     HugeState,
+    LargeState,
     SpinInInit,
     Third,
     WrongState,
@@ -108,9 +112,13 @@ impl Probe {
     fn decide(&self, now_ms: u64) -> (u32, String) {
         let mode = if self.calls > self.after { self.mode } else { Mode::Fixed };
         match mode {
-            Mode::Fixed | Mode::TrapInInit | Mode::SpinInInit | Mode::Refuse | Mode::HugeState | Mode::WrongState => {
-                (self.desired, "fixed".to_owned())
-            }
+            Mode::Fixed
+            | Mode::TrapInInit
+            | Mode::SpinInInit
+            | Mode::Refuse
+            | Mode::HugeState
+            | Mode::LargeState
+            | Mode::WrongState => (self.desired, "fixed".to_owned()),
             Mode::Trap => std::process::abort(),
             Mode::Third if (now_ms / 100).is_multiple_of(3) => std::process::abort(),
             Mode::Third => (self.desired, "third".to_owned()),
@@ -166,6 +174,9 @@ impl Guest for Policy {
         let mut state = probe.state();
         if probe.mode == Mode::HugeState && probe.calls > probe.after {
             state.resize(TOO_MUCH, b' ');
+        }
+        if probe.mode == Mode::LargeState && probe.calls > probe.after {
+            state.resize(MUCH, b' ');
         }
         if probe.mode == Mode::WrongState && probe.calls > probe.after {
             state.fill(0xff);

@@ -85,8 +85,8 @@ async fn hosts_swap_when_a_tag_moves_and_stay_with_a_digest() {
         let shown = plugin(&setup, &["show", place]).await;
         assert!(shown.stdout.contains("it is a handler"), "{}", shown.said());
     }
-    let into = setup.dir.path().join("files");
-    std::fs::create_dir(&into).unwrap();
+    // A directory is made that is not there.
+    let into = setup.dir.path().join("files/of");
     let fetched = plugin(&setup, &["fetch", &probe, "--into", into.to_str().unwrap()]).await;
     assert_eq!(fetched.code, Some(0), "{}", fetched.said());
     assert_eq!(std::fs::read(into.join("probe.wasm")).unwrap(), probes::WORKER_V1);
@@ -94,7 +94,7 @@ async fn hosts_swap_when_a_tag_moves_and_stay_with_a_digest() {
     push(&setup, &probe, probes::WORKER_V2).await;
     host.uses(&probe, probes::WORKER_V2).await;
     assert_eq!(host.version().await, "v2");
-    drop(host);
+    host.running.kill().await;
     write(&setup, &fake.address, &pinned, "");
     without_directory(&setup, &fixed);
     let host = setup.host().await;
@@ -155,7 +155,7 @@ async fn a_start_without_the_registry_begins_with_what_was_fetched_before() {
     push(&setup, &place, probes::WORKER_V1).await;
     let host = setup.host().await;
     host.uses(&place, probes::WORKER_V1).await;
-    drop(host);
+    host.running.kill().await;
     fake.lies(Lie::Broken);
     let mut host = setup.host().await;
     host.running.line_with("what was fetched before is used").await;
@@ -181,7 +181,7 @@ async fn a_start_where_the_component_cannot_be_fetched_begins_with_what_was_fetc
     push(&setup, &place, probes::WORKER_V1).await;
     let host = setup.host().await;
     host.uses(&place, probes::WORKER_V1).await;
-    drop(host);
+    host.running.kill().await;
     // The tag has moved, and the component that it leads to does not come.
     push(&setup, &place, probes::WORKER_V2).await;
     fake.lies(Lie::HalfComponent);
@@ -226,7 +226,7 @@ async fn what_is_refused_does_not_take_the_place_of_what_is_kept() {
     push(&setup, &place, policies::FIXED).await;
     host.problem(&place, &["it is a policy, and is used as a handler"]).await;
     assert_eq!(host.version().await, "v1");
-    drop(host);
+    host.running.kill().await;
     fake.lies(Lie::Broken);
     let host = setup.host().await;
     eventually("it is in use", async || host.plugin(&place).await["generation"] == digest(probes::WORKER_V1)).await;

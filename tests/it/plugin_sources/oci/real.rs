@@ -76,12 +76,12 @@ async fn a_host_follows_a_tag_in_a_real_registry_and_outlives_it() {
     host.uses(&probe, probes::WORKER_V2).await;
     assert_eq!(host.version().await, "v2");
     assert_ne!(plugin(&setup, &["pin", &probe]).await.stdout.trim(), pinned);
-    drop(host);
+    host.running.kill().await;
     // By digest it is what it was.
     write(&ca, &pinned);
     let host = setup.host().await;
     host.uses(&pinned, probes::WORKER_V1).await;
-    drop(host);
+    host.running.kill().await;
     // Without the registry both begin with what was fetched.
     write(&ca, &probe);
     let address = registry.address.clone();

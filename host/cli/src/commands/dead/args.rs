@@ -3,13 +3,14 @@
 use std::path::PathBuf;
 
 use super::filter::FilterArgs;
+use crate::commands::connect::{connect, given};
 use crate::commands::error_output;
 use crate::commands::flags::ConnectionFlags;
 use crate::commands::output::Output;
 use crate::commands::whole_number;
 use tidegate_runtime::config::{Config, DeadLetters, Flags, Nats, Reading, process_environment};
 use tidegate_runtime::dead_letter::filter::Filter;
-use tidegate_runtime::jetstream::{Client, Letters};
+use tidegate_runtime::jetstream::Letters;
 
 /// The arguments fit together in no way, as clap has it for its own.
 pub(super) const USAGE: u8 = 2;
@@ -75,7 +76,7 @@ impl PlaceArgs {
     pub(super) async fn open(&self, workload: Option<&str>) -> anyhow::Result<Letters> {
         let (nats, stream) = self.configured(workload)?;
         let stream = self.dead_letters.as_ref().unwrap_or(&stream);
-        Ok(Client::connect(&nats).await?.letters(stream).await?)
+        Ok(connect(&nats, given(self.config.as_deref())).await?.letters(stream).await?)
     }
 
     /// How to connect, and the stream that the configuration names.

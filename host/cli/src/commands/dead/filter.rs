@@ -5,11 +5,14 @@ use std::collections::BTreeSet;
 use crate::commands::time_arg::{TimeArg, time_arg};
 use crate::commands::workload_name;
 use tidegate_runtime::clock::time_of_day;
-use tidegate_runtime::config::nearest;
+use tidegate_runtime::config::{OciReference, is_plugin_name, nearest};
 use tidegate_runtime::contract::Cause;
 use tidegate_runtime::dead_letter::filter::Filter;
 use tidegate_runtime::dead_letter::{self, Content, Letter};
 use tidegate_runtime::jetstream::{Letters, LettersError};
+
+/// Digits of the digest of a generation.
+const DIGITS: usize = 64;
 
 /// Which letters, as typed. All of it has to hold.
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -26,13 +29,13 @@ pub struct FilterArgs {
     #[arg(long, value_name = "TEXT")]
     pub reason: Option<String>,
     /// Whose handler was this plugin
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = plugin)]
     pub plugin: Option<String>,
     /// Whose handler's digest begins like this
-    #[arg(long, value_name = "DIGEST")]
+    #[arg(long, value_name = "DIGEST", value_parser = generation)]
     pub generation: Option<String>,
     /// Published on this subject, which may have wildcards
-    #[arg(long, value_name = "SUBJECT")]
+    #[arg(long, value_name = "SUBJECT", value_parser = subject)]
     pub subject: Option<String>,
     /// Kept since then: `2h` ago, or a time such as 2026-01-31T12:00:00Z
     #[arg(long, value_name = "TIME", value_parser = time_arg)]
@@ -48,6 +51,38 @@ fn cause(text: &str) -> Result<Cause, String> {
         let meant = nearest(text, words).map(|word| format!("did you mean {word}? ")).unwrap_or_default();
         format!("{meant}It can be {}", words.join(", "))
     })
+}
+
+fn plugin(text: &str) -> Result<String, String> {
+    if is_plugin_name(text) || OciReference::is_one(text) {
+        Ok(text.to_owned())
+    } else {
+        Err("no plugin can be called so".to_owned())
+    }
+}
+
+fn generation(text: &str) -> Result<String, String> {
+    if (1..=DIGITS).contains(&text.len()) && text.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+        Ok(text.to_ascii_lowercase())
+    } else {
+        Err(format!("no digest begins so: it has {DIGITS} hexadecimal digits"))
+    }
+}
+
+/// Refuses only what is the subject of no message: publishers take more than a configuration does.
+fn subject(text: &str) -> Result<String, String> {
+    let mut tokens = text.split('.').rev();
+    let last = tokens.next().unwrap_or_default();
+    let is_run = |token: &str| token.len() > 1 && token.chars().all(|c| matches!(c, '*' | '>'));
+    if text.chars().any(|c| c.is_ascii_whitespace()) {
+        Err("no subject has white space in it".to_owned())
+    } else if text.split('.').any(str::is_empty) {
+        Err("no subject has an empty token".to_owned())
+    } else if is_run(last) || tokens.any(|token| token == ">" || is_run(token)) {
+        Err("`*` stands for one token, and `>`, which is the last one, for one or more".to_owned())
+    } else {
+        Ok(text.to_owned())
+    }
 }
 
 impl FilterArgs {
@@ -170,5 +205,22 @@ mod tests {
         let wrong = cause("traped").unwrap_err();
         assert!(wrong.starts_with("did you mean trapped? It can be rejected, retries, "), "{wrong}");
         assert!(cause("x").unwrap_err().ends_with("unreadable, conflict, hops"));
+    }
+
+    #[test]
+    fn what_can_match_no_letter_is_refused() {
+        for good in ["orders.new", "*", ">", "orders.*.eu.>", "a*b", "größe", "$JS.x"] {
+            assert_eq!(subject(good).as_deref(), Ok(good));
+        }
+        for wrong in ["", "a b", "a\t", "a..b", ".a", "a.", ">.a", ">>", "**", "a.*>.b", ">>.a"] {
+            assert!(subject(wrong).is_err(), "{wrong}");
+        }
+        assert_eq!(generation("2EA221").as_deref(), Ok("2ea221"));
+        assert!(generation(&"a".repeat(64)).is_ok() && generation(&"a".repeat(65)).is_err());
+        for wrong in ["", "zz", "0x1", "2ea2 "] {
+            assert!(generation(wrong).is_err(), "{wrong}");
+        }
+        assert!(plugin("receipts").is_ok() && plugin("oci://ghcr.io/acme/receipts:1").is_ok());
+        assert!(plugin("").is_err() && plugin("a/b").is_err() && plugin("a.wasm").is_err());
     }
 }

@@ -8,36 +8,44 @@ use anyhow::{Context, bail};
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::AsyncReadExt;
 use tokio::process::Command;
+use tokio::task::spawn_blocking;
 
 use super::project::{Project, cargo_component};
+use tidegate_runtime::bounded_file;
 
 /// Builds a project again and again.
 pub(super) struct Builder {
     project: Project,
     /// The file in the plugin directory.
     plugin: PathBuf,
+    /// The most bytes that it may have.
+    most: u64,
 }
 
 impl Builder {
-    pub(super) fn new(project: Project, plugin: PathBuf) -> Self {
-        Self { project, plugin }
+    pub(super) fn new(project: Project, plugin: PathBuf, most: u64) -> Self {
+        Self { project, plugin, most }
     }
 
     /// Builds, and puts the component into use. What goes wrong is told, and what runs stays.
-    pub(super) async fn build(&mut self) {
+    pub(super) async fn build(&self) {
         let began = Instant::now();
         tracing::info!("building: {}", self.project.command);
-        let before = std::fs::read(&self.plugin).ok();
+        let (plugin, most) = (self.plugin.clone(), self.most);
         let built = async {
+            let there = plugin.clone();
+            let before = spawn_blocking(move || bounded_file::read(&there, most).ok()).await?;
             let component = self.component().await?;
-            install(&component, &self.plugin)
+            let made = spawn_blocking(move || install(&component, &plugin, most)).await??;
+            anyhow::Ok(before.is_some_and(|before| before == made))
         };
+        let built = built.await;
         let took = format!("{:.1} s", began.elapsed().as_secs_f64());
-        match built.await {
-            Ok(bytes) if before.as_deref() == Some(&*bytes) => {
+        match built {
+            Ok(true) => {
                 tracing::info!(%took, "built; the component is the same as before");
             }
-            Ok(_) => tracing::info!(%took, plugin = %self.plugin.display(), "built"),
+            Ok(false) => tracing::info!(%took, plugin = %self.plugin.display(), "built"),
             Err(problem) => tracing::error!("{problem:#}; what runs stays, and the next change is built"),
         }
     }
@@ -82,12 +90,12 @@ impl Drop for Group {
     }
 }
 
-/// Puts a component in the place of a plugin, in one step. Its bytes.
-fn install(component: &Path, plugin: &Path) -> anyhow::Result<Vec<u8>> {
+/// Puts a component of at most so many bytes in the place of a plugin, in one step. Its bytes. Blocks.
+fn install(component: &Path, plugin: &Path, most: u64) -> anyhow::Result<Vec<u8>> {
     let named =
         || format!("cannot read {}, which the build should have made; name it by --component", component.display());
-    let bytes = std::fs::read(component).with_context(named)?;
-    if std::fs::read(plugin).is_ok_and(|there| there == bytes) {
+    let bytes = bounded_file::read(component, most).with_context(named)?;
+    if bounded_file::read(plugin, most).is_ok_and(|there| there == bytes) {
         return Ok(bytes);
     }
     let failed = || format!("cannot write {}", plugin.display());
@@ -117,9 +125,13 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (component, plugin) = (dir.path().join("built.wasm"), dir.path().join("plugins/shout.wasm"));
         std::fs::write(&component, "one").unwrap();
-        assert_eq!(install(&component, &plugin).unwrap(), b"one");
+        assert_eq!(install(&component, &plugin, 3).unwrap(), b"one");
+        for (endless, why) in [(Path::new("/dev/zero"), "it is not a file"), (&component, "it has more than 2 bytes")] {
+            let refused = format!("{:#}", install(endless, &plugin, 2).unwrap_err());
+            assert!(refused.ends_with(&format!("name it by --component: {why}")), "{refused}");
+        }
         std::fs::remove_file(&component).unwrap();
-        let missing = install(&component, &plugin).unwrap_err().to_string();
+        let missing = install(&component, &plugin, 3).unwrap_err().to_string();
         assert!(missing.ends_with("name it by --component"), "{missing}");
         assert_eq!(std::fs::read(&plugin).unwrap(), b"one");
         assert_eq!(std::fs::read_dir(plugin.parent().unwrap()).unwrap().count(), 1);

@@ -10,6 +10,7 @@ use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
+use bytes::Bytes;
 use futures_util::FutureExt;
 use tokio::sync::mpsc::unbounded_channel;
 
@@ -77,7 +78,9 @@ pub struct DevArgs {
 pub async fn run(args: DevArgs, out: &mut impl Write, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
     let shutdown = shutdown.shared();
     std::env::set_current_dir(&args.dir).with_context(|| format!("cannot work in {}", args.dir.display()))?;
-    let here = std::env::current_dir()?;
+    let here = std::env::current_dir().with_context(|| {
+        format!("the directory {} is there no more; go to another one, or give it as DIR", args.dir.display())
+    })?;
     let project = Project::find(&here, args.build, args.component)?;
     let wanted = workload::flags(args.flags.0, &project.name, Path::new("tidegate.toml").exists());
     let name = wanted.handler.filter(|name| !OciReference::is_one(name)).unwrap_or_else(|| project.name.clone());
@@ -103,14 +106,15 @@ pub async fn run(args: DevArgs, out: &mut impl Write, shutdown: impl Future<Outp
     // What it makes is no source, wherever it lies.
     let made = project.component.as_deref().and_then(Path::file_name).map(|name| name.to_string_lossy().into_owned());
     let mut sources = Sources::new(here, args.ignore.into_iter().chain(made).collect());
-    let mut builder = Builder::new(project, config.plugins.dir.join(format!("{name}.wasm")));
+    let most = config.plugins.compile.max_size;
+    let builder = Builder::new(project, config.plugins.dir.join(format!("{name}.wasm")), most);
     tokio::select! {
         () = shutdown.clone() => return Ok(()),
         began = sources.now() => began?,
     }
     tokio::select! {
         () = shutdown.clone() => return Ok(()),
-        () = builder.build() => {}
+        built = build(&mut sources, &builder) => built?,
     }
     let (tell, in_use) = unbounded_channel();
     let nats = config.workloads.iter().find(|workload| workload.name == of).map(|of| config.nats_of(of).clone());
@@ -126,11 +130,12 @@ pub async fn run(args: DevArgs, out: &mut impl Write, shutdown: impl Future<Outp
             let _ = tell.send(());
         }
     });
-    let messages = Messages { nats: nats.unwrap_or_else(|| config.nats.clone()), subject, text: args.send };
+    let messages =
+        Messages { nats: nats.unwrap_or_else(|| config.nats.clone()), subject, text: args.send.map(Bytes::from) };
     let source = ConfigSource::fixed(config);
     let ended = tokio::select! {
         ended = host(&source, observer, shutdown) => ended.map_err(anyhow::Error::from),
-        failed = build_again(&mut sources, &mut builder) => failed,
+        failed = build_again(&mut sources, &builder) => failed,
         failed = messages.run(in_use, out) => failed,
     };
     if let Some(server) = server {
@@ -140,12 +145,25 @@ pub async fn run(args: DevArgs, out: &mut impl Write, shutdown: impl Future<Outp
 }
 
 /// Builds after each change, without end.
-async fn build_again(sources: &mut Sources, builder: &mut Builder) -> anyhow::Result<()> {
+async fn build_again(sources: &mut Sources, builder: &Builder) -> anyhow::Result<()> {
     loop {
         let changed = sources.changed().await?;
         tracing::info!("{} changed", changed.display());
-        builder.build().await;
+        build(sources, builder).await?;
     }
+}
+
+/// Builds. What builds seem to write themselves is told once, and starts none.
+async fn build(sources: &mut Sources, builder: &Builder) -> anyhow::Result<()> {
+    builder.build().await;
+    if let Some(written) = sources.built().await? {
+        tracing::warn!(
+            "{} changes with every build, so that change starts none any more; leave it out by --ignore {}",
+            written.display(),
+            written.file_name().unwrap_or(written.as_os_str()).display()
+        );
+    }
+    Ok(())
 }
 
 fn say_how_to_send(server: Option<&Server>, subject: Option<&str>) {

@@ -3,7 +3,7 @@
 //! Files are looked at, again and again. Rejected: to be told by the system, which wants a watch for each directory and
 //! has no bound for how many there are, and tells nothing on some file systems that are mounted.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
@@ -17,6 +17,8 @@ use anyhow::{Context, bail};
 const EVERY: Duration = Duration::from_millis(200);
 /// Files that a project may have.
 const MOST: usize = 50_000;
+/// During how many builds, one after the other, a file changes that they write themselves.
+const OWN: u32 = 3;
 /// What builds make, by name, beside hidden files.
 const MADE: [&str; 9] = [
     "target",
@@ -57,12 +59,13 @@ pub(super) struct Sources {
     left_out: Arc<LeftOut>,
     /// As the last build found them, or found them at its beginning.
     seen: Files,
+    own_writes: OwnWrites,
 }
 
 impl Sources {
     pub(super) fn new(dir: PathBuf, ignore: Vec<String>) -> Self {
         let left_out = Arc::new(LeftOut { ignore, own_output: own_output() });
-        Self { dir, left_out, seen: Files::new() }
+        Self { dir, left_out, seen: Files::new(), own_writes: OwnWrites::default() }
     }
 
     /// Changes count from now on.
@@ -71,12 +74,32 @@ impl Sources {
         Ok(())
     }
 
+    /// A build has ended. What changed during it starts the next one, but for what builds seem to write themselves. Of
+    /// that gives a file that was not told before.
+    pub(super) async fn built(&mut self) -> anyhow::Result<Option<PathBuf>> {
+        let now = self.look().await?;
+        let changed = changes(&self.seen, &now).cloned().collect();
+        let (own, untold) = self.own_writes.note(changed);
+        for path in own {
+            match now.get(&path) {
+                Some(file) => self.seen.insert(path, *file),
+                None => self.seen.remove(&path),
+            };
+        }
+        Ok(untold.map(|path| self.shown(&path)))
+    }
+
+    fn shown(&self, path: &Path) -> PathBuf {
+        path.strip_prefix(&self.dir).unwrap_or(path).to_owned()
+    }
+
     /// Waits until there was a change, and then until there is no more of it: an editor writes several files, and some
     /// twice. Gives one that changed.
     pub(super) async fn changed(&mut self) -> anyhow::Result<PathBuf> {
         loop {
             let mut files = self.look().await?;
-            if let Some(changed) = difference(&self.seen, &files) {
+            let changed = changes(&self.seen, &files).next().cloned();
+            if let Some(changed) = changed {
                 loop {
                     tokio::time::sleep(EVERY).await;
                     let before = std::mem::replace(&mut files, self.look().await?);
@@ -85,7 +108,7 @@ impl Sources {
                     }
                 }
                 self.seen = files;
-                return Ok(changed.strip_prefix(&self.dir).unwrap_or(&changed).to_owned());
+                return Ok(self.shown(&changed));
             }
             tokio::time::sleep(EVERY).await;
         }
@@ -97,10 +120,39 @@ impl Sources {
     }
 }
 
-/// One that is new, gone, or written anew.
-fn difference(before: &Files, now: &Files) -> Option<PathBuf> {
-    let changed = now.iter().find(|(path, file)| before.get(*path) != Some(file)).map(|(path, _)| path);
-    changed.or_else(|| before.keys().find(|path| !now.contains_key(*path))).cloned()
+/// Those that are new or written anew, and then those that are gone.
+fn changes<'a>(before: &'a Files, now: &'a Files) -> impl Iterator<Item = &'a PathBuf> {
+    let written = now.iter().filter(|(path, file)| before.get(*path) != Some(file)).map(|(path, _)| path);
+    written.chain(before.keys().filter(|path| !now.contains_key(*path)))
+}
+
+/// What builds seem to write among the source: each would start the next one, without end.
+#[derive(Default)]
+struct OwnWrites {
+    /// What changed during each of the last builds.
+    files: BTreeSet<PathBuf>,
+    /// How many these are.
+    builds: u32,
+    told: BTreeSet<PathBuf>,
+}
+
+impl OwnWrites {
+    /// Takes what changed during a build. Gives what is to start none, for it changed during each of several builds
+    /// that came one after the other, and one of it that was not told before. A person may have written a file during a
+    /// build, and a build may make one that is missing, so the first times count.
+    fn note(&mut self, changed: BTreeSet<PathBuf>) -> (BTreeSet<PathBuf>, Option<PathBuf>) {
+        let again: BTreeSet<PathBuf> = self.files.intersection(&changed).cloned().collect();
+        (self.files, self.builds) = match again.is_empty() {
+            true => (changed, 1),
+            false => (again, self.builds.saturating_add(1)),
+        };
+        if self.builds < OWN {
+            return (BTreeSet::new(), None);
+        }
+        let untold = self.files.difference(&self.told).next().cloned();
+        self.told.extend(self.files.iter().cloned());
+        (self.files.clone(), untold)
+    }
 }
 
 fn is_source(name: &str, ignore: &[String]) -> bool {
@@ -154,7 +206,7 @@ mod tests {
         let mut left_out = LeftOut { ignore: vec!["generated".to_owned()], own_output: Vec::new() };
         let changed = |before: &Files, left_out: &LeftOut| {
             let now = look(dir.path(), left_out).unwrap();
-            let changed = difference(before, &now);
+            let changed = changes(before, &now).next().cloned();
             (changed.map(|path| path.strip_prefix(dir.path()).unwrap().to_str().unwrap().to_owned()), now)
         };
         write("src/lib.rs", "one");
@@ -180,6 +232,42 @@ mod tests {
         let said = std::fs::metadata(dir.path().join("said.txt")).unwrap();
         left_out.own_output.push((said.dev(), said.ino()));
         assert_eq!(changed(&seen, &left_out).0, None);
+    }
+
+    #[test]
+    fn what_changes_with_each_build_starts_none_and_is_told_once() {
+        let set = |names: &[&str]| names.iter().map(PathBuf::from).collect::<BTreeSet<PathBuf>>();
+        let mut own = OwnWrites::default();
+        let none = (set(&[]), None);
+        // A person writes during one build, and another file during the next.
+        assert_eq!(own.note(set(&["lib.rs"])), none);
+        assert_eq!(own.note(set(&["wit", "stamp"])), none);
+        assert_eq!(own.note(set(&["stamp"])), none);
+        assert_eq!(own.note(set(&["lib.rs", "stamp"])), (set(&["stamp"]), Some("stamp".into())));
+        assert_eq!(own.note(set(&["stamp"])), (set(&["stamp"]), None));
+        // A build that writes nothing begins anew.
+        assert_eq!(own.note(set(&[])), none);
+        assert_eq!([own.note(set(&["stamp"])), own.note(set(&["stamp"]))], [none.clone(), none]);
+        assert_eq!(own.note(set(&["stamp"])), (set(&["stamp"]), None));
+    }
+
+    #[tokio::test]
+    async fn a_file_that_each_build_writes_is_no_change_after_some_and_an_edit_still_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let write = |file: &str, text: &str| std::fs::write(dir.path().join(file), text).unwrap();
+        write("lib.rs", "one");
+        let mut sources = Sources::new(dir.path().to_owned(), Vec::new());
+        sources.now().await.unwrap();
+        for build in 1..OWN {
+            write("stamp", &"s".repeat(build as usize));
+            assert_eq!(sources.built().await.unwrap(), None);
+            assert_eq!(sources.changed().await.unwrap(), Path::new("stamp"));
+        }
+        write("stamp", &"s".repeat(OWN as usize));
+        assert_eq!(sources.built().await.unwrap().as_deref(), Some(Path::new("stamp")));
+        // Its name comes after that of the other, which would be named if it counted.
+        write("text", "new");
+        assert_eq!(sources.changed().await.unwrap(), Path::new("text"));
     }
 
     #[test]

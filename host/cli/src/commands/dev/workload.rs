@@ -46,6 +46,7 @@ pub(super) fn flags(mut flags: Flags, name: &str, has_file: bool) -> Wanted {
             }
         }
     }
+    flags.own_server = !names_server;
     Wanted { flags, handler, is_own_policy: !has_policy, names_server }
 }
 

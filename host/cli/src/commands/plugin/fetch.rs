@@ -32,7 +32,7 @@ pub struct FetchArgs {
     /// Its name in the bucket, or its place in a registry
     #[arg(value_name = "NAME")]
     pub name: String,
-    /// The directory, which has to be there
+    /// The directory, which is made if it is not there
     #[arg(long, value_name = "DIR")]
     pub into: PathBuf,
     /// How the answer is printed
@@ -71,6 +71,8 @@ pub(super) async fn run(args: &FetchArgs, out: &mut impl Write) -> anyhow::Resul
     if digest.as_ref() != Some(&sha256) {
         bail!("{}: its content is not what its digest says; push it again", args.name);
     }
+    let into = args.into.display();
+    std::fs::create_dir_all(&args.into).with_context(|| format!("cannot make the directory {into}"))?;
     let file = args.into.join(format!("{stem}.wasm"));
     put(&file, &content).with_context(|| format!("cannot write {}", file.display()))?;
     let beside = signature_file(&file);

@@ -40,7 +40,7 @@ pub struct PushArgs {
     #[arg(long, value_name = "NAME")]
     pub name: Option<String>,
     /// The place in a registry, in place of the bucket
-    #[arg(long, value_name = "oci://REGISTRY/NAME:TAG", conflicts_with = "name")]
+    #[arg(long, value_name = "oci://REGISTRY/NAME:TAG", conflicts_with_all = ["name", "plugin-bucket"])]
     pub to: Option<String>,
     /// How the answer is printed
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]

@@ -114,8 +114,8 @@ async fn show(args: &StatusArgs, out: &mut impl Write) -> anyhow::Result<()> {
     if answer.code != 200 {
         bail!("{url} does not answer as a tidegate host does: /status is answered with {}", answer.code);
     }
-    let status: Status = serde_json::from_slice(&answer.body)
-        .with_context(|| format!("{url} does not answer as a tidegate host does"))?;
+    let status =
+        Status::read(&answer.body).with_context(|| format!("{url} does not answer as a tidegate host does"))?;
     let rollouts = status.rollouts(args.workload.as_deref())?;
     args.host.output.write(out, &rollouts, |out| {
         if rollouts.is_empty() {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::time::Duration;
 
-use anyhow::bail;
+use anyhow::{bail, ensure};
 use serde::{Deserialize, Serialize};
 use tidegate_runtime::config::nearest;
 use tidegate_runtime::config::units::show_duration;
@@ -14,6 +14,7 @@ use tidegate_runtime::text::plain;
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Status {
+    host: String,
     workloads: Vec<Workload>,
 }
 
@@ -92,6 +93,14 @@ struct Calls {
 }
 
 impl Status {
+    /// Reads what a host says. Much else that is JSON could be read as that of one without workloads, but each host
+    /// says which it is.
+    pub(super) fn read(text: &[u8]) -> anyhow::Result<Self> {
+        let status: Self = serde_json::from_slice(text)?;
+        ensure!(!status.host.is_empty(), "/status names no host");
+        Ok(status)
+    }
+
     /// Of one workload, or of all that have a share for it.
     pub(super) fn rollouts(self, workload: Option<&str>) -> anyhow::Result<Vec<Shown>> {
         let shown = |workload: Workload| workload.rollout.map(|rollout| Shown { workload: workload.name, rollout });
@@ -206,6 +215,14 @@ mod tests {
         let by = "is tried for 1m 5s, by workers of its fleet: 2 of a, 1 of b";
         for line in [by, "hosts without the one that is tried: c"] {
             assert!(said.contains(line), "{said}");
+        }
+    }
+
+    #[test]
+    fn only_what_names_its_host_is_what_a_host_says() {
+        assert!(Status::read(br#"{"host": "a", "workloads": []}"#).is_ok());
+        for other in [&b"{}"[..], b"[]", b"<html>"] {
+            assert!(Status::read(other).is_err(), "{}", other.escape_ascii());
         }
     }
 

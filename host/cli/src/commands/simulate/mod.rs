@@ -19,12 +19,13 @@ use super::live::{self, LiveArgs};
 use super::output::{ReportFormat, json_line};
 use super::{positive, whole_number};
 use limit_args::LimitArgs;
-use ranges::{interval, number};
+use ranges::{generated, interval, number};
 use tidegate_lab::simulate::generate::Generator;
 use tidegate_lab::simulate::parse::{ServiceTimeSource, samples};
 use tidegate_lab::simulate::report::SimulationReport;
 use tidegate_lab::simulate::{
-    Arrivals, KeyModel, Model, Outage, RetryModel, SimulationOutcome, bound, chart, recorded, run as simulate, trace,
+    Arrivals, KeyModel, Model, Outage, RetryModel, SimulationOutcome, bound, chart, recorded, run as simulate, text_of,
+    trace,
 };
 use tidegate_lab::terminal::{Bar, Terminal};
 use tidegate_runtime::config::{Compile, Limits, Plugins, Scale, SignalSource, StartLimits, units};
@@ -77,8 +78,8 @@ pub struct SimulateArgs {
     /// ramp:FROM:TO
     #[arg(long, value_name = "KIND")]
     pub generate: Option<Generator>,
-    /// For how long arrivals are made [default: 1h]
-    #[arg(long, value_name = "TIME", requires = "generate", value_parser = positive)]
+    /// For how long arrivals are made, 366 days at most [default: 1h]
+    #[arg(long, value_name = "TIME", requires = "generate", value_parser = generated)]
     #[arg(conflicts_with_all = ["trace", "journal"])]
     pub duration: Option<Duration>,
     /// Multiply the number of messages of each row
@@ -310,8 +311,7 @@ fn model(args: &SimulateArgs) -> anyhow::Result<Model> {
     let service = match &args.service {
         ServiceTimeSource::Drawn(service) => service.clone(),
         ServiceTimeSource::Measured(file) => {
-            let text =
-                std::fs::read_to_string(file).with_context(|| format!("cannot read the service times {file}"))?;
+            let text = text_of(Path::new(file), "the service times", "write milliseconds, one a line")?;
             samples(&text).map_err(|(line, problem)| anyhow::anyhow!("{file}:{line}: {problem}"))?
         }
     };

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::super::positive;
+use tidegate_lab::simulate::generate::LONGEST;
 use tidegate_runtime::config::units;
 
 pub(super) fn number(text: &str, range: std::ops::RangeInclusive<f64>) -> Result<f64, String> {
@@ -9,8 +11,26 @@ pub(super) fn number(text: &str, range: std::ops::RangeInclusive<f64>) -> Result
     number.ok_or_else(|| format!("it must be a number from {} to {}", range.start(), range.end()))
 }
 
+pub(super) fn generated(text: &str) -> Result<Duration, String> {
+    let duration = positive(text)?;
+    if duration <= LONGEST { Ok(duration) } else { Err("it must be at most 366days".to_owned()) }
+}
+
 pub(super) fn interval(text: &str) -> Result<Duration, String> {
     let interval = units::duration(text).map_err(|wrong| wrong.to_string())?;
     let range = Duration::from_millis(10)..=Duration::from_secs(3600);
     if range.contains(&interval) { Ok(interval) } else { Err("it must be from 10ms to 1h".to_owned()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arrivals_are_made_for_a_year_at_most() {
+        assert_eq!(generated("366days"), Ok(LONGEST));
+        for wrong in ["1000000h", "367days", "0s", "soon"] {
+            assert!(generated(wrong).is_err(), "{wrong}");
+        }
+    }
 }

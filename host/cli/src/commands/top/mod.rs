@@ -23,13 +23,13 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use super::address::Address;
+use super::connect::{connect, given};
 use super::flags::ConnectionFlags;
 use super::positive;
 use host::Host;
 use screen::Screen;
 use source::Source;
 use tidegate_runtime::config::{Nats, process_environment};
-use tidegate_runtime::jetstream::Client;
 use view::View;
 
 /// How wide an answer is that goes to no terminal.
@@ -106,7 +106,7 @@ async fn source(args: &TopArgs) -> anyhow::Result<Source> {
         return Ok(Source::Http(args.url.clone()));
     }
     let nats = Nats::load(&args.connection.0, args.config.as_deref(), &process_environment())?;
-    Ok(Source::nats(Client::connect(&nats).await?))
+    Ok(Source::nats(connect(&nats, given(args.config.as_deref())).await?))
 }
 
 async fn live(

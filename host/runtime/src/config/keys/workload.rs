@@ -63,11 +63,14 @@ pub const WORKLOAD: &[Key] = &[
         .more("Workers extend it while they work."),
     Key::integer("max-ack-pending", "COUNT")
         .flag("max-ack-pending")
-        .derived("max x batch x 2, at least 1000; and what may wait for its key")
+        .derived("max x batch x 2, at least 16000, or 1000 where pull.batch is set; and what may wait for its key")
         .range("more than max x batch; -1 is no limit")
-        .set("12800")
+        .set("16000")
         .help("Deliveries that may be unsettled at once")
-        .more("Those that wait for a retry count too."),
+        .more(
+            "Those that wait for a retry count too. The 16000 are made fewer, down to what is needed, where the \
+             account allows no more.",
+        ),
     Key::integer("max-waiting", "COUNT")
         .flag("max-waiting")
         .default("512")
@@ -248,8 +251,12 @@ pub const WORKLOAD: &[Key] = &[
         .flag("batch")
         .derived("100, or batching.size or concurrency if that is more")
         .range("1 to 10000")
-        .set("100")
-        .help("The most deliveries a worker holds at once"),
+        .comment("200")
+        .help("The most deliveries a worker holds at once")
+        .more(
+            "Where it is left out, the workers of a host may hold 2000 together, or an eighth of the consumer's \
+             max_ack_pending if that is less, as long as that is not more than 100 ms of their work.",
+        ),
     Key::size("pull.max-bytes")
         .flag("max-bytes")
         .default("64MiB")

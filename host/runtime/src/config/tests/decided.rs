@@ -23,10 +23,10 @@ fn the_least_configuration_gets_the_documented_defaults() {
     assert_eq!(workload.queue.consumer, "orders-workers");
     assert_eq!(workload.queue.watch_consumer, "orders-workers-watch");
     assert_eq!(workload.queue.manage, Manage::Bind);
-    assert_eq!(workload.queue.max_ack_pending, 3_200);
+    assert_eq!(workload.queue.max_ack_pending, 16_000);
     assert_eq!(workload.queue.max_waiting, 512);
     assert_eq!((workload.scale.min, workload.scale.max), (0, 16));
-    assert_eq!(workload.pull.batch, 100);
+    assert_eq!((workload.pull.batch, workload.pull.ahead), (100, 2_000));
     assert_eq!(workload.pull.max_bytes, 64 << 20);
     assert_eq!(workload.limits, Limits::default());
     assert_eq!(workload.grants, Grants { reply: vec!["_INBOX.>".to_owned()], ..nothing() });

@@ -123,6 +123,19 @@ fn requests_to_jetstream_have_the_prefix_of_the_account_a_domain_or_an_import() 
 }
 
 #[test]
+fn with_a_server_of_its_own_nothing_counts_that_says_how_to_reach_another() {
+    let (table, own) = ("[nats]\ncontext = \"nope\"\ninbox-prefix = \"_INBOX_a\"\n", "[workload.orders.nats]\n");
+    let (_directory, file) = written(&format!("{table}{LEAST}{own}context = \"none\"\n"));
+    let variables = variables(&[("NATS_CONTEXT", "nothing"), ("NATS_USER", "ada"), ("HOME", "/nowhere")]);
+    let to_others = flags(&file);
+    assert!(Config::load(&to_others, &variables).is_err());
+    let config = Config::load(&Flags { own_server: true, ..to_others }, &variables).unwrap();
+    let inbox_prefix = Some("_INBOX_a".to_owned());
+    assert_eq!(config.nats, Nats { inbox_prefix, ..load(BY_FLAGS, &[]).nats });
+    assert_eq!(config.workloads[0].nats, None);
+}
+
+#[test]
 fn connections_that_contradict_themselves_are_refused() {
     for (table, expected) in [
         ("user = \"a\"\npassword = \"b\"\ntoken = \"c\"", "nats.user and nats.token are two ways to say who this is"),

@@ -29,7 +29,7 @@ impl<D: Held> Inbox<D> {
     pub(in crate::delivery) fn take_unpinned(&self) -> Vec<Waiting<D>> {
         let taken = self.take_those(|_| true);
         self.order.iter().for_each(|order| order.unpinned());
-        taken
+        self.excused(taken)
     }
 
     /// Waits until the inbox is suspended, no pull is open and deliveries wait. Only then can they be given back: while
@@ -63,7 +63,15 @@ impl<D: Held> Inbox<D> {
             all.drain(..).collect()
         };
         self.bytes.fetch_sub(bytes(&taken), Relaxed);
-        in_stream_order(taken, waited.or(for_place))
+        self.excused(in_stream_order(taken, waited.or(for_place)))
+    }
+
+    /// They are given back, and no worker has begun them: that uses up no attempt.
+    fn excused(&self, taken: Vec<Waiting<D>>) -> Vec<Waiting<D>> {
+        if let Some(attempts) = &self.attempts {
+            taken.iter().for_each(|one| attempts.give_back(one.held.delivery(), one.server_attempt()));
+        }
+        taken
     }
 
     pub(crate) fn is_suspended(&self) -> bool {

@@ -78,27 +78,27 @@ fn two_deliveries_wake_two_workers_that_have_just_looked() {
 
 #[test]
 fn a_quick_handler_gets_a_batch_and_a_slow_one_a_message() {
-    assert_eq!(capacity(4, 100, Some(Duration::from_micros(3))), 400);
-    assert_eq!(capacity(4, 100, Some(Duration::from_millis(10))), 40);
-    assert_eq!(capacity(4, 100, Some(Duration::from_secs(2))), 4);
-    assert_eq!(capacity(4, 100, Some(Duration::ZERO)), 400);
-    assert_eq!(capacity(4, 100, None), 4);
+    assert_eq!(capacity(4, (100, 0), Some(Duration::from_micros(3))), 400);
+    assert_eq!(capacity(4, (100, 0), Some(Duration::from_millis(10))), 40);
+    assert_eq!(capacity(4, (100, 0), Some(Duration::from_secs(2))), 4);
+    assert_eq!(capacity(4, (100, 0), Some(Duration::ZERO)), 400);
+    assert_eq!(capacity(4, (100, 0), None), 4);
 }
 
 #[test]
 fn without_workers_one_pull_stays_parked() {
-    assert_eq!(capacity(0, 100, Some(Duration::from_micros(3))), 1);
+    assert_eq!(capacity(0, (100, 0), Some(Duration::from_micros(3))), 1);
 }
 
 #[test]
 fn no_more_is_asked_for_than_the_client_library_holds() {
-    assert_eq!(capacity(2_000, 1_000, Some(Duration::from_micros(3))), MOST);
+    assert_eq!(capacity(2_000, (1_000, 0), Some(Duration::from_micros(3))), MOST);
 }
 
 proptest! {
     #[test]
     fn no_worker_holds_more_than_a_batch(workers in 1usize..10_000, batch in 0usize..10_000, ns in 0u64..u64::MAX) {
-        let capacity = capacity(workers, batch, Some(Duration::from_nanos(ns)));
+        let capacity = capacity(workers, (batch, 0), Some(Duration::from_nanos(ns)));
         prop_assert!(capacity >= workers && capacity <= MOST);
         prop_assert!(capacity <= workers * batch.max(1));
     }
@@ -181,6 +181,26 @@ async fn who_waits_for_more_gets_what_comes() {
     put(&inbox, 1, 1);
     let (taken, full) = more.await;
     assert_eq!((numbers(&taken), full), (vec![1], false));
+}
+
+#[test]
+fn few_workers_hold_more_together_than_a_batch_each_as_long_as_it_is_little_work() {
+    let held = |workers, time| capacity(workers, (100, 2_000), Some(time));
+    assert_eq!(held(1, Duration::from_micros(3)), 2_000);
+    assert_eq!(held(4, Duration::from_micros(3)), 2_000);
+    assert_eq!(held(30, Duration::from_micros(3)), 3_000);
+    assert_eq!(held(1, Duration::from_micros(500)), 200);
+    assert_eq!(held(4, Duration::from_millis(10)), 40);
+    assert_eq!(held(4, Duration::from_secs(2)), 4);
+    assert_eq!((held(0, Duration::from_micros(3)), capacity(4, (100, 2_000), None)), (1, 4));
+    // An eighth of what may be unsettled, for other hosts hold as much.
+    for (most, wanted) in [(-1, 2_000), (16_000, 2_000), (1_000, 125), (7, 100)] {
+        let consumer = Effective::with_max_ack_pending(most);
+        let inbox = Inbox::<TestDelivery>::new(100, usize::MAX).ahead_by(2_000, consumer);
+        inbox.set_workers(1);
+        inbox.took(Duration::from_micros(3));
+        assert_eq!(inbox.wanted(0).map(|(count, _)| count), Some(wanted), "{most}");
+    }
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use super::{Demand, Held, Inbox};
+use crate::config::HOSTS_AHEAD;
 
 /// For how long workers should have work that is fetched ahead.
 const AHEAD: Duration = Duration::from_millis(100);
@@ -12,19 +13,16 @@ const AHEAD: Duration = Duration::from_millis(100);
 /// 65,536 already. Half of that is left for the server's status messages about pulls.
 pub(super) const MOST: usize = 1 << 15;
 
-/// How many deliveries to hold, waiting and asked for: enough for 100 ms of work, at most `batch` a worker, and never
-/// more than the client library can.
+/// How many deliveries to hold, waiting and asked for: enough for 100 ms of work, at most `batch` a worker or `ahead`
+/// for all of them, and never more than the client library can.
 ///
 /// Without workers it is 1, the parked pull. Before any message was handled it is 1 a worker: a hundred messages should
 /// not wait behind the first one of a handler that takes seconds.
-pub fn capacity(workers: usize, batch: usize, service_time: Option<Duration>) -> usize {
-    let each = match service_time {
-        None => 1,
-        Some(time) => {
-            usize::try_from(AHEAD.as_nanos() / time.as_nanos().max(1)).unwrap_or(usize::MAX).clamp(1, batch.max(1))
-        }
-    };
-    workers.saturating_mul(each).clamp(1, MOST)
+pub fn capacity(workers: usize, (batch, ahead): (usize, usize), service_time: Option<Duration>) -> usize {
+    let each = service_time
+        .map_or(1, |time| usize::try_from(AHEAD.as_nanos() / time.as_nanos().max(1)).unwrap_or(usize::MAX).max(1));
+    let most = workers.saturating_mul(batch.max(1)).max(ahead);
+    workers.saturating_mul(each).min(most).clamp(1, MOST)
 }
 
 /// The part of `bytes` that `some` of `all` messages may have.
@@ -88,6 +86,12 @@ impl<D: Held> Inbox<D> {
         }
         let service_time = Some(self.service_ns.load(Relaxed)).filter(|ns| *ns > 0).map(Duration::from_nanos);
         let least = workers.saturating_mul(self.least.load(Relaxed)).min(MOST);
-        Some(capacity(workers, self.batch, service_time).max(least))
+        Some(capacity(workers, (self.batch, self.ahead()), service_time).max(least))
+    }
+
+    /// How many deliveries few workers may hold together: a part of what may be unsettled, for other hosts do the same.
+    fn ahead(&self) -> usize {
+        let Some((ahead, consumer)) = &self.ahead else { return 0 };
+        consumer.max_ack_pending().map_or(*ahead, |most| (*ahead).min(most / HOSTS_AHEAD))
     }
 }

@@ -137,13 +137,6 @@ fn publishes(answer: &Answer) -> bool {
     answer.as_ref().is_ok_and(|response| !response.publications.is_empty())
 }
 
-/// The outcome of each delivery of a call that failed. It is known where the call had a single delivery, and where the
-/// handler has answered for the batch as a whole.
-fn outcomes<D: Held>(batch: &Batch<D>, fault: &Fault) -> Option<Vec<Outcome>> {
-    let known = batch.len() == 1 || matches!(fault, Fault::Answers { .. });
-    known.then(|| vec![Err(fault.clone()); batch.len()])
-}
-
 impl<D: Held, H: Handlers> Worker<D, H> {
     /// Handles a batch that begins with this delivery. Returns whether the instance may handle another.
     pub(super) async fn handle_batch(&mut self, instance: &mut H::Instance, first: Waiting<D>) -> bool {
@@ -171,15 +164,13 @@ impl<D: Held, H: Handlers> Worker<D, H> {
         let by = Answerer { author: &author, last_words: instance.last_words(), ids: PublicationIds::OfContent };
         match called {
             Ok(answers) => self.settle_batch(batch, answers, by).await,
-            Err(fault) => match outcomes(&batch, &fault) {
-                Some(outcomes) => self.settle_failed(batch, outcomes, by).await,
-                None => {
-                    tracing::warn!(plugin = %author.plugin, generation = %author.generation,
-                        deliveries = batch.len(), problem = %fault,
-                        "a batch failed; each of its deliveries is tried by itself, without a new attempt");
-                    self.put_back(batch).await;
-                }
-            },
+            Err(fault) if batch.len() == 1 => self.settle_alone(batch, fault, by).await,
+            Err(fault) => {
+                tracing::warn!(plugin = %author.plugin, generation = %author.generation,
+                    deliveries = batch.len(), problem = %fault,
+                    "a batch failed; each of its deliveries is tried by itself, without a new attempt");
+                self.put_back(batch).await;
+            }
         }
         well && self.shared.isolation == Isolation::Worker && !outdated
     }
@@ -329,16 +320,11 @@ impl<D: Held, H: Handlers> Worker<D, H> {
         }
     }
 
-    async fn settle_failed(&mut self, batch: Batch<D>, outcomes: Vec<Outcome>, by: Answerer<'_>) {
-        let alone = batch.len() == 1;
-        let mut rest = batch.reversed();
-        for outcome in outcomes {
-            let Some(waiting) = rest.pop() else { return };
-            if alone {
-                self.shared.rules.attempts.suspect(key(waiting.held.delivery()));
-            }
-            self.settle_one(&mut rest, waiting, outcome, by, None).await;
-        }
+    /// Settles the delivery of a call that failed and had no other: that one is to blame.
+    async fn settle_alone(&mut self, mut batch: Batch<D>, fault: Fault, by: Answerer<'_>) {
+        let Some(waiting) = batch.pop() else { return };
+        self.shared.rules.attempts.suspect(key(waiting.held.delivery()));
+        self.settle_one(&mut batch, waiting, Err(fault), by, None).await;
     }
 
     /// Settles one delivery while the rest of its batch waits. If it has publications, `reports` is told how it ended.

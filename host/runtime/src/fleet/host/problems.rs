@@ -6,6 +6,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use crate::config::units::show_duration;
+use crate::ports::KvError;
 
 /// For how long a bucket keeps its keys at least where that matters to nobody: a leader writes its lease far more
 /// often.
@@ -96,9 +97,47 @@ pub(super) fn forgetting(bucket: &str, after: Option<Duration>) -> Option<String
     ))
 }
 
+/// What is told where a lease or a plan of this size is too large for the server.
+pub(in crate::fleet) fn plan_too_large(workload: &str, bytes: usize, why: &str) -> String {
+    format!(
+        "the plan of {workload} has {} with the policy's state, and {why}; raise max_payload of the server, or use a \
+         policy with less state; meanwhile this host keeps its last share",
+        rounded(bytes)
+    )
+}
+
+/// The same of a host's entry of this size, if that is what is wrong.
+pub(super) fn entry_too_large(bytes: usize, error: KvError) -> KvError {
+    match error {
+        KvError::Refused(why) => KvError::Refused(format!(
+            "the entry of this host has {}, and {why}; raise max_payload of the server",
+            rounded(bytes)
+        )),
+        error => error,
+    }
+}
+
+/// A size in a text that has to stay the same while the size changes a little.
+fn rounded(bytes: usize) -> String {
+    format!("{} KiB", bytes.div_ceil(1024))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_too_large_for_the_server_is_told_with_what_mends_it_and_the_same_each_time() {
+        let why = "the server takes no more than 65536 bytes at once, headers included";
+        let told = plan_too_large("orders", 81_000, why);
+        assert!(told.contains("plan of orders has 80 KiB with the policy's state"), "{told}");
+        assert!(told.contains(why) && told.contains("raise max_payload"), "{told}");
+        assert_eq!(told, plan_too_large("orders", 81_001, why));
+        let entry = entry_too_large(81_000, KvError::Refused(why.to_owned())).to_string();
+        assert!(entry.contains("the entry of this host has 80 KiB, and") && entry.contains("max_payload"), "{entry}");
+        let other = KvError::Unavailable("no answer".to_owned());
+        assert_eq!(entry_too_large(81_000, other.clone()), other);
+    }
 
     #[test]
     fn a_bucket_that_forgets_soon_is_told_with_what_mends_it() {

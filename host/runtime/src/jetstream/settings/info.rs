@@ -83,15 +83,33 @@ pub struct ConsumerConfig {
     pub priority_groups: Vec<String>,
     pub priority_policy: String,
     pub priority_timeout: i64,
+    pub metadata: Metadata,
     #[serde(flatten)]
     pub other: BTreeMap<String, Value>,
 }
 
+/// Under what hosts tell each other, at a consumer, which attempts do not count.
+pub(crate) const EXCUSED: &str = "tidegate.excused";
+
+/// What was noted at a consumer, as far as hosts read it. It is no setting: whatever is noted, a consumer is not edited
+/// by that.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct Metadata {
+    #[serde(rename = "tidegate.excused")]
+    pub excused: String,
+}
+
+impl PartialEq for Metadata {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
 /// Settings of a consumer that change nothing for pulls, or that only say where it started.
-const HARMLESS: [&str; 11] = [
+const HARMLESS: [&str; 10] = [
     "name",
     "description",
-    "metadata",
     "deliver_policy",
     "opt_start_seq",
     "opt_start_time",
@@ -103,6 +121,13 @@ const HARMLESS: [&str; 11] = [
     // Of servers before 2.10.
     "max_request_batch",
 ];
+
+impl ConsumerState {
+    /// Whether nothing waits or is unsettled.
+    pub(crate) fn is_drained(&self) -> bool {
+        self.num_pending == 0 && self.num_ack_pending == 0
+    }
+}
 
 impl ConsumerConfig {
     /// The subjects that the consumer is limited to. Empty if it takes all.
@@ -166,6 +191,7 @@ pub struct StreamConfig {
     pub num_replicas: i64,
     pub no_ack: bool,
     pub sealed: bool,
+    pub allow_msg_counter: bool,
     pub republish: Option<Republish>,
     pub subject_transform: Option<SubjectTransform>,
     pub consumer_limits: ConsumerLimits,
@@ -196,6 +222,8 @@ pub struct Origin {
     pub filter_subject: String,
     pub subject_transforms: Vec<SubjectTransform>,
     pub external: Option<External>,
+    /// The consumer by which its messages come, where somebody has made one for that.
+    pub consumer: Option<Value>,
 }
 
 /// Where a stream of another domain or account is asked for.

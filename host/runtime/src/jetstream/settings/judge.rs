@@ -4,9 +4,11 @@
 use std::time::Duration;
 
 use super::info::{ConsumerConfig, ConsumerState, FOR_EVER, StreamConfig, duration};
-use super::mapping::{mapped, unmapped};
+use super::mapping::{keyed_by_partition, mapped, unmapped};
 use super::overlap::{Reserved, circular};
 use super::refusal::SettingsRefusal;
+use super::stored::unmatched;
+use super::stream_keys;
 use crate::config::units::show_duration;
 use crate::config::{Manage, Workload};
 use crate::delivery::consumer_settings::{ConsumerFlow, ConsumerSettings, PullLimits};
@@ -33,6 +35,8 @@ pub struct ConsumerVerdict {
     pub refusal: Option<SettingsRefusal>,
     /// Why the consumer delivers nothing for now, with the remedy, if that is so.
     pub held: Option<String>,
+    /// Why nothing can come to it any more, if that is so and nothing waits.
+    pub unmatched: Option<SettingsRefusal>,
     /// The settings in effect if the consumer is used.
     pub settings: ConsumerSettings,
     /// What a person should know, with the remedy.
@@ -42,13 +46,20 @@ pub struct ConsumerVerdict {
 impl ConsumerVerdict {
     /// Whether the consumer delivers, with a text that names it.
     pub fn flow(&self, stream: &str, consumer: &str) -> ConsumerFlow {
-        match (&self.refusal, &self.held) {
-            (Some(SettingsRefusal { problem, remedy }), _) => ConsumerFlow::Refused(format!(
+        if let Some(SettingsRefusal { problem, remedy }) = &self.refusal {
+            return ConsumerFlow::Refused(format!(
                 "consumer {consumer} on stream {stream} cannot be used any more: {problem}; nothing is fetched until \
                  it is mended. {remedy}"
+            ));
+        }
+        if let Some(held) = &self.held {
+            return ConsumerFlow::Held(format!("consumer {consumer} on stream {stream} {held}"));
+        }
+        match &self.unmatched {
+            Some(SettingsRefusal { problem, remedy }) => ConsumerFlow::Doubtful(format!(
+                "consumer {consumer} on stream {stream} is given no message: {problem}. {remedy}"
             )),
-            (None, Some(held)) => ConsumerFlow::Held(format!("consumer {consumer} on stream {stream} {held}")),
-            (None, None) => ConsumerFlow::Free,
+            None => ConsumerFlow::Free,
         }
     }
 }
@@ -60,9 +71,12 @@ pub fn judge(
     workload: &Workload,
     own: Reserved<'_>,
 ) -> ConsumerVerdict {
-    let (config, edit) = (&consumer.config, Edit { stream: &stream.name, consumer: &workload.queue.consumer });
+    // Of a stream with workqueue retention a consumer has to begin at the start, which has nothing that is settled.
+    let floor = if stream.is_workqueue() { 0 } else { consumer.ack_floor.stream_seq };
+    let (config, edit) = (&consumer.config, Edit { stream: &stream.name, consumer: &workload.queue.consumer, floor });
     let refusal = circular(stream, &workload.name, own)
         .or_else(|| unmapped(stream, &workload.queue))
+        .or_else(|| keyed_by_partition(stream, workload))
         .map(|SettingsRefusal { problem, remedy }| SettingsRefusal {
             problem: format!("of its stream: {problem}"),
             remedy,
@@ -72,9 +86,15 @@ pub fn judge(
     warnings.extend(forgets(config, stream, &edit));
     warnings.extend(differs(config, stream, workload, &edit));
     warnings.extend(of_stream(stream));
+    warnings.extend(stream_keys::differ(stream, &workload.queue));
     warnings.extend(mapped(stream, &workload.queue));
     warnings.extend(loops(config, stream, workload));
-    ConsumerVerdict { refusal, held: paused(consumer, &workload.name, &edit), settings: settings(config), warnings }
+    let mut unmatched = unmatched(config, stream, &workload.queue.consumer);
+    if let Some(SettingsRefusal { problem, remedy }) = unmatched.take_if(|_| !consumer.is_drained()) {
+        warnings.push(format!("{problem}; what waits is handled, and nothing comes after it. {remedy}"));
+    }
+    let (held, settings) = (paused(consumer, &workload.name, &edit), settings(config));
+    ConsumerVerdict { refusal, held, unmatched, settings, warnings }
 }
 
 /// Judges the consumer of the `headers` source.
@@ -86,13 +106,15 @@ pub(crate) fn judge_watch(consumer: &ConsumerState, needs: &str) -> ConsumerVerd
         problem: format!("the headers source needs {needs}"),
         remedy: "Delete it, or name another with scale.watch-consumer.".to_owned(),
     });
-    ConsumerVerdict { refusal, held: None, settings: settings(config), warnings: Vec::new() }
+    ConsumerVerdict { refusal, held: None, unmatched: None, settings: settings(config), warnings: Vec::new() }
 }
 
 /// The command that changes a consumer.
 struct Edit<'a> {
     stream: &'a str,
     consumer: &'a str,
+    /// Up to which message all is settled; 0 where another consumer may not begin after it.
+    floor: u64,
 }
 
 impl Edit<'_> {
@@ -101,10 +123,18 @@ impl Edit<'_> {
     }
 
     fn anew(&self, how: &str) -> String {
-        let Self { stream, consumer } = self;
+        let Self { stream, consumer, floor } = self;
+        let from = match floor {
+            0 => String::new(),
+            floor => format!(
+                " with `--deliver={}`, for all is settled up to message {floor}, and one that begins otherwise has all \
+                 that the stream keeps handled again",
+                floor + 1
+            ),
+        };
         format!(
-            "Make it anew {how} (`nats consumer rm {stream} {consumer}`, then `nats consumer add`), or name another \
-             consumer."
+            "Make it anew {how} (`nats consumer rm {stream} {consumer}`, then `nats consumer add`{from}), or name \
+             another consumer."
         )
     }
 }
@@ -238,7 +268,7 @@ fn refused_filter(config: &ConsumerConfig, workload: &Workload, edit: &Edit<'_>)
 }
 
 fn paused(consumer: &ConsumerState, workload: &str, edit: &Edit<'_>) -> Option<String> {
-    let Edit { stream, consumer: name } = edit;
+    let Edit { stream, consumer: name, .. } = edit;
     let until = match consumer.config.pause_until.as_str() {
         "" | FOR_EVER => String::new(),
         until => format!(" until {until}"),
@@ -270,16 +300,22 @@ fn settings(config: &ConsumerConfig) -> ConsumerSettings {
     }
 }
 
+/// How many deliveries all workers may hold.
+fn held(workload: &Workload) -> i64 {
+    let batch = i64::try_from(workload.pull.batch).unwrap_or(i64::MAX);
+    i64::from(workload.scale.max).saturating_mul(batch)
+}
+
 /// Settings that make the consumer slower than the configuration expects.
 fn slows(config: &ConsumerConfig, workload: &Workload, edit: &Edit<'_>) -> Vec<String> {
     let mut warnings = Vec::new();
     let (workers, batch) = (i64::from(workload.scale.max), i64::try_from(workload.pull.batch).unwrap_or(i64::MAX));
-    let pending = config.max_ack_pending;
-    if pending > 0 && pending < workers.saturating_mul(batch) {
+    let (pending, held) = (config.max_ack_pending, held(workload));
+    if pending > 0 && pending < held {
         warnings.push(format!(
             "the consumer's max_ack_pending is less than scale.max x pull.batch: {pending} and {workers} x {batch}; \
              workers may wait though messages are pending; raise it ({}), or lower scale.max or pull.batch",
-            edit.with(&format!("--max-pending={}", workers.saturating_mul(batch).saturating_mul(2)))
+            edit.with(&format!("--max-pending={}", held.saturating_mul(2)))
         ));
     }
     if pending > 0 && pending < workers {
@@ -386,21 +422,26 @@ fn differs(config: &ConsumerConfig, stream: &StreamConfig, workload: &Workload, 
             edit.with(&format!("--wait={}", wanted.replace(' ', ""))),
         );
     }
-    let batch = i64::try_from(workload.pull.batch).unwrap_or(i64::MAX);
-    let derived = i64::from(workload.scale.max).saturating_mul(batch).saturating_mul(2).max(1_000);
-    // What waits for its turn is unsettled too.
-    let buffers = [workload.order.as_ref().map(|of| of.buffer), workload.per_key.as_ref().map(|of| of.buffer)];
-    let buffer = buffers.into_iter().flatten().max().map_or(0, |buffer| i64::try_from(buffer).unwrap_or(i64::MAX));
-    let derived = derived.saturating_add(buffer);
+    let least = workload.least_unsettled();
     let limit = stream.consumer_limits.max_ack_pending;
-    let wanted = if limit > 0 { queue.max_ack_pending.min(limit) } else { queue.max_ack_pending };
-    if config.max_ack_pending != wanted && (creates || queue.max_ack_pending != derived) {
-        let mends = edit.with(&format!("--max-pending={wanted}"));
-        differ("max-ack-pending", config.max_ack_pending.to_string(), wanted.to_string(), mends);
+    let within = |count: i64| if limit > 0 { count.min(limit) } else { count };
+    let wanted = within(least.unwrap_or(queue.max_ack_pending));
+    let (has, mends) = (config.max_ack_pending, edit.with(&format!("--max-pending={wanted}")));
+    if has != wanted && least.is_none() {
+        differ("max-ack-pending", has.to_string(), wanted.to_string(), mends.clone());
     }
+    // Where the file has no such key, more than is needed is what an earlier file needed, and does no harm.
+    // Where there are fewer still, that was said already.
+    let too_few = creates && least.is_some() && (held(workload).max(1)..wanted).contains(&has);
     let filters = config.filters();
     if creates && queue.filters().is_empty() && !filters.is_empty() {
         differ("filter", filters.join(", "), "none".to_owned(), edit.with("--filter='>'"));
+    }
+    if too_few {
+        warnings.push(format!(
+            "scale.max and pull.batch need a max-ack-pending of {wanted}, and the consumer has {has}, which counts: \
+             make it what you want with {mends}, or write max-ack-pending in the file"
+        ));
     }
     warnings
 }

@@ -59,6 +59,21 @@ fn a_usual_consumer_flows_without_a_word() {
 }
 
 #[test]
+fn a_consumer_that_has_to_be_made_anew_can_go_on_where_it_was_settled() {
+    let mut state = with("priority_groups", json!(["jobs"]));
+    let remedy = |state: &ConsumerState, of: Value| judged(state, &stream(of), "").refusal.unwrap().remedy;
+    assert!(!remedy(&state, json!({})).contains("--deliver"));
+    state.ack_floor.stream_seq = 41;
+    let told = remedy(&state, json!({}));
+    assert!(
+        told.contains("then `nats consumer add` with `--deliver=42`, for all is settled up to message 41"),
+        "{told}"
+    );
+    // The server lets no consumer of such a stream begin elsewhere, and there is nothing before.
+    assert!(!remedy(&state, json!({ "retention": "workqueue" })).contains("--deliver"));
+}
+
+#[test]
 fn an_order_may_have_a_pinned_client_and_in_a_fleet_has_to() {
     let with_group = |policy: &str, timeout: i64| {
         let mut state = with("priority_groups", json!(["jobs"]));
@@ -206,12 +221,18 @@ fn every_difference_from_the_configuration_is_said_with_the_command_that_mends_i
         ("ack_wait", json!(60 * SECOND), "ack-wait = \"90s\"", "nats consumer edit ORDERS orders-workers --wait=1m30s"),
         ("ack_wait", json!(60 * SECOND), create, "--wait=30s"),
         ("max_ack_pending", json!(9000), "max-ack-pending = 5000", "--max-pending=5000"),
-        ("max_ack_pending", json!(9000), create, "--max-pending=3200"),
+        ("max_ack_pending", json!(1000), create, "less than scale.max x pull.batch: 1000 and 16 x 100"),
+        ("max_ack_pending", json!(2000), create, "scale.max and pull.batch need a max-ack-pending of 3200"),
+        ("max_ack_pending", json!(2000), create, "--max-pending=3200"),
         ("filter_subject", json!("orders.eu.>"), create, "--filter='>'"),
     ] {
         let warnings = differs(setting, value, more);
         assert_eq!(warnings.len(), 1, "{setting}: {warnings:?}");
         assert!(warnings[0].contains(said), "{setting}: {warnings:?}");
+    }
+    // A file without the key needs less than an earlier one did, by which the host made the consumer.
+    for has in [9000, -1] {
+        assert_eq!(differs("max_ack_pending", json!(has), create), Vec::<String>::new(), "{has}");
     }
     // What waits for its turn is counted where nothing is said of it.
     for keys in ["per-key = { key = \"subject:2\", max-in-flight = 1 }", "order-key = \"subject:2\""] {
@@ -240,6 +261,44 @@ fn a_filter_that_is_another_is_refused_in_whatever_order_it_is_written() {
         verdict(json!([]), "filter = \"orders.a\"").unwrap().problem,
         "it has no filter, and the configuration's is orders.a"
     );
+}
+
+#[test]
+fn a_filter_that_nothing_can_match_is_told_and_while_something_waits_it_is_a_warning() {
+    let mut state = with("filter_subjects", json!(["bills.>", "receipts"]));
+    let verdict = judged(&state, &stream(json!({})), "");
+    assert_eq!((verdict.refusal.clone(), verdict.warnings.clone()), (None, vec![]));
+    let ConsumerFlow::Doubtful(said) = verdict.flow("ORDERS", "orders-workers") else { panic!("it is not told") };
+    let expected = "consumer orders-workers on stream ORDERS is given no message: its filter bills.>, receipts matches \
+                    nothing that its stream stores: orders.>. Let the stream store";
+    assert!(said.starts_with(expected), "{said}");
+    state.paused = true;
+    let paused = judged(&state, &stream(json!({})), "").flow("ORDERS", "orders-workers");
+    assert!(matches!(paused, ConsumerFlow::Held(_)));
+    state.paused = false;
+    for (pending, unsettled) in [(1, 0), (0, 1)] {
+        (state.num_pending, state.num_ack_pending) = (pending, unsettled);
+        let verdict = judged(&state, &stream(json!({})), "");
+        assert_eq!(verdict.flow("ORDERS", "orders-workers"), ConsumerFlow::Free);
+        assert!(verdict.warnings.len() == 1 && verdict.warnings[0].contains("what waits is handled"), "{verdict:?}");
+    }
+    // One of several is enough.
+    let some = with("filter_subjects", json!(["bills.>", "orders.new"]));
+    assert_eq!(judged(&some, &stream(json!({})), "").flow("ORDERS", "c"), ConsumerFlow::Free);
+    // A consumer is judged by what its partition can have.
+    let partitioned = "order-key = \"subject:2\"\npartitions = 4\nfilter = \"orders.eu\"";
+    let mapping = json!({ "src": "orders.*", "dest": "{{partition(4,1)}}.orders.{{wildcard(1)}}" });
+    let mapped = stream(json!({ "subjects": ["orders.*"], "subject_transform": mapping }));
+    let verdict = judged(&with("filter_subject", json!("0.orders.eu")), &mapped, partitioned);
+    assert_eq!((&verdict.refusal, verdict.flow("ORDERS", "c")), (&None, ConsumerFlow::Free));
+}
+
+#[test]
+fn what_the_stream_has_otherwise_than_the_file_is_said() {
+    let file = "manage = \"create\"\nsubjects = [\"bills.>\"]";
+    let warnings = judged(&with("max_waiting", json!(512)), &stream(json!({})), file).warnings;
+    let said = "subjects of the configuration is bills.>, and the stream has orders.>, which counts";
+    assert!(warnings.len() == 1 && warnings[0].contains(said), "{warnings:?}");
 }
 
 #[test]

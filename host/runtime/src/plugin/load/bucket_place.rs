@@ -1,8 +1,12 @@
 //! Plugins that come from a bucket: what is known of it, from the events of its watch.
+//!
+//! A limit of the bucket's stream, or a purge, removes an object without an event. So the bucket is looked at now and
+//! then, and where anything has gone or come since, the watch is begun anew: it tells first all that is there.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::path::Path;
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -19,11 +23,13 @@ use crate::backoff::Backoff;
 use crate::config::is_plugin_name;
 use crate::config::units::show_size;
 use crate::plugin::run::told_text::brief;
-use crate::ports::{ObjectEvent, PluginObject, PluginObjects};
+use crate::ports::{BucketMark, ObjectEvent, ObjectEvents, PluginObject, PluginObjects};
 use crate::signature;
 
 /// The shortest and the longest pause before a bucket is watched again.
 const AGAIN: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(5));
+/// How often a bucket is looked at: in so many times `plugins.rescan`.
+const LOOKS: u32 = 6;
 /// How many plugins a message lists where one is missing, and characters of each.
 const NAMED: (usize, usize) = (20, 100);
 /// How many objects of a bucket are known here. Their descriptions take memory.
@@ -38,6 +44,7 @@ const NO_DIGEST: &str = "the bucket does not say its SHA-256; put it there with 
 /// A bucket of plugins, as it is known here.
 pub(super) struct BucketPlace {
     name: String,
+    look: Duration,
     store: OnceLock<Arc<dyn PluginObjects>>,
     seen: Mutex<Seen>,
     told_of_many: AtomicBool,
@@ -55,7 +62,12 @@ struct Seen {
     damaged: BTreeMap<String, (u64, String)>,
     /// Why it is not watched.
     problem: Option<String>,
+    /// Why plugins do not stay in it, as it was told.
+    forgetting: Option<String>,
 }
+
+/// What is there now, until all of it is told. What was known before stays known until then.
+type There = Option<BTreeMap<String, PluginObject>>;
 
 impl Seen {
     fn touch(&mut self, plugin: &str) {
@@ -64,10 +76,11 @@ impl Seen {
 }
 
 impl BucketPlace {
-    pub(super) fn new(name: &str) -> Arc<Self> {
+    pub(super) fn new(name: &str, rescan: Duration) -> Arc<Self> {
         let (store, seen) = (OnceLock::new(), Mutex::default());
         Arc::new(Self {
             name: name.to_owned(),
+            look: rescan.saturating_mul(LOOKS),
             store,
             seen,
             told_of_many: AtomicBool::new(false),
@@ -80,26 +93,62 @@ impl BucketPlace {
         let store = self.store.get_or_init(|| store).clone();
         let mut backoff = Backoff::new(AGAIN.0, AGAIN.1);
         loop {
+            // Before the watch, which then tells whatever the look has not seen.
+            let mark = self.look_at(&*store).await;
             let problem = match store.watch().await {
-                Err(problem) => problem,
-                Ok(mut events) => {
-                    // What is there now, until all of it is told. What was known before stays known until then.
-                    let mut there = Some(BTreeMap::new());
-                    loop {
-                        match events.next().await {
-                            Some(Ok(event)) => self.take(event, &mut there, &mut backoff),
-                            Some(Err(problem)) => break problem,
-                            None => break "the watch has ended; it is tried again".to_owned(),
-                        }
-                    }
-                }
+                Err(problem) => Some(problem),
+                Ok(events) => self.watched(&*store, events, mark, &mut backoff).await,
             };
-            self.lost(problem);
-            sleep(backoff.pause()).await;
+            if let Some(problem) = problem {
+                self.lost(problem);
+                sleep(backoff.pause()).await;
+            }
         }
     }
 
-    fn take(&self, event: ObjectEvent, there: &mut Option<BTreeMap<String, PluginObject>>, backoff: &mut Backoff) {
+    /// Takes what the watch tells. Returns why it has ended; `None` if the bucket has another mark than this.
+    async fn watched(
+        &self,
+        store: &dyn PluginObjects,
+        mut events: ObjectEvents,
+        mark: Option<BucketMark>,
+        backoff: &mut Backoff,
+    ) -> Option<String> {
+        let mut there = Some(BTreeMap::new());
+        let mut look = pin!(sleep(self.look));
+        loop {
+            tokio::select! {
+                biased;
+                event = events.next() => match event {
+                    Some(Ok(event)) => self.take(event, &mut there, backoff),
+                    Some(Err(problem)) => return Some(problem),
+                    None => return Some("the watch has ended; it is tried again".to_owned()),
+                },
+                () = look.as_mut(), if there.is_none() => {
+                    let now = self.look_at(store).await;
+                    if now.is_some() && now != mark {
+                        return None;
+                    }
+                    look.set(sleep(self.look));
+                }
+            }
+        }
+    }
+
+    /// The bucket's mark, if it can be looked at: why it cannot, the watch says. Whether plugins stay there is told.
+    async fn look_at(&self, store: &dyn PluginObjects) -> Option<BucketMark> {
+        let seen = store.look().await.ok()?;
+        let mut told = self.seen.lock();
+        if told.forgetting != seen.forgetting {
+            if let Some(problem) = &seen.forgetting {
+                tracing::warn!(bucket = self.name, problem, "plugins do not stay in the plugin bucket");
+            }
+            told.forgetting = seen.forgetting;
+        }
+        Some(seen.mark)
+    }
+
+    fn take(&self, event: ObjectEvent, there: &mut There, backoff: &mut Backoff) {
         let mut seen = self.seen.lock();
         match (event, there.as_mut()) {
             (ObjectEvent::Known, Some(_)) => {
@@ -261,7 +310,7 @@ mod tests {
     use futures_util::stream;
 
     use super::*;
-    use crate::ports::{ObjectContent, ObjectEvents, ObjectFuture};
+    use crate::ports::{BucketSeen, ObjectContent, ObjectEvents, ObjectFuture};
 
     /// A bucket with one object, of which chunks are missing. It counts how often it is read.
     #[derive(Default)]
@@ -272,6 +321,10 @@ mod tests {
     }
 
     impl PluginObjects for Incomplete {
+        fn look(&self) -> ObjectFuture<'_, BucketSeen> {
+            Box::pin(async { Err("it is not looked at".to_owned()) })
+        }
+
         fn watch(&self) -> ObjectFuture<'_, ObjectEvents> {
             Box::pin(async { Ok(stream::pending().boxed()) })
         }
@@ -284,7 +337,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_object_without_all_of_its_chunks_is_read_once_until_it_is_another() {
-        let (place, store) = (BucketPlace::new("PLUGINS"), Arc::new(Incomplete::default()));
+        let (place, store) = (BucketPlace::new("PLUGINS", Duration::MAX), Arc::new(Incomplete::default()));
         place.store.get_or_init(|| store.clone());
         let (mut known, mut backoff) = (None, Backoff::new(AGAIN.0, AGAIN.1));
         for (revision, reads) in [(7, 1), (7, 1), (8, 2), (8, 2)] {
@@ -293,5 +346,52 @@ mod tests {
             assert!(refused.contains("of its 3 chunks the bucket has 2"), "{refused}");
             assert_eq!(store.0.load(Relaxed), reads);
         }
+    }
+    /// A bucket with these objects, of which the watch tells nothing after the first. It counts how often it is
+    /// watched.
+    struct Silent(Mutex<(Vec<PluginObject>, BucketMark)>, AtomicUsize);
+
+    fn mark(messages: u64) -> BucketMark {
+        BucketMark { created: "then".to_owned(), last: 9, messages }
+    }
+
+    impl Silent {
+        fn new() -> Arc<Self> {
+            Arc::new(Self(Mutex::new((vec![object(7)], mark(2))), AtomicUsize::new(0)))
+        }
+    }
+
+    impl PluginObjects for Silent {
+        fn look(&self) -> ObjectFuture<'_, BucketSeen> {
+            let mark = self.0.lock().1.clone();
+            Box::pin(async { Ok(BucketSeen { mark, forgetting: None }) })
+        }
+
+        fn watch(&self) -> ObjectFuture<'_, ObjectEvents> {
+            self.1.fetch_add(1, Relaxed);
+            let there: Vec<_> = self.0.lock().0.iter().cloned().map(ObjectEvent::Put).collect();
+            let told = there.into_iter().chain([ObjectEvent::Known]).map(Ok);
+            Box::pin(async { Ok(stream::iter(told).chain(stream::pending()).boxed()) })
+        }
+
+        fn read<'a>(&'a self, _: &'a str, _: u64) -> ObjectFuture<'a, Option<(PluginObject, ObjectContent)>> {
+            Box::pin(async { Ok(None) })
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_object_that_has_gone_without_a_word_is_noticed_and_nothing_is_done_before() {
+        let (rescan, store) = (Duration::from_secs(5), Silent::new());
+        let place = BucketPlace::new("PLUGINS", rescan);
+        let follows = tokio::spawn(place.clone().follow(store.clone()));
+        place.changed().await;
+        assert!(place.is_known() && place.fingerprint("probe").is_some());
+        place.touched();
+        sleep(rescan * LOOKS * 100).await;
+        assert_eq!((store.1.load(Relaxed), place.touched().len()), (1, 0));
+        *store.0.lock() = (Vec::new(), mark(1));
+        place.changed().await;
+        assert_eq!((place.fingerprint("probe").is_some(), place.touched().len()), (false, 1));
+        follows.abort();
     }
 }

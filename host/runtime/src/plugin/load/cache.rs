@@ -25,7 +25,7 @@ const ABANDONED: Duration = Duration::from_secs(2 * 60 * 60);
 #[derive(Debug, thiserror::Error)]
 pub enum CacheError {
     /// The directory cannot be made or read.
-    #[error("the cache directory {}: {source}; choose another one, or switch the cache off", dir.display())]
+    #[error("the cache directory {}: {}; choose another one, or switch the cache off", dir.display(), words(source))]
     Io {
         /// The directory.
         dir: PathBuf,
@@ -73,6 +73,12 @@ pub enum CacheError {
         /// What failed.
         reason: String,
     },
+}
+
+/// What failed, without the name of a temporary file, which is another one each time.
+pub(super) fn words(error: &io::Error) -> String {
+    let text = error.to_string();
+    text.split_once(" at path \"").map_or(text.as_str(), |(words, _)| words).to_owned()
 }
 
 /// Opens the cache in `dir`, which is made if it is not there.
@@ -292,5 +298,16 @@ mod tests {
     fn a_file_is_refused() {
         let file = tempfile::NamedTempFile::new().unwrap();
         assert!(matches!(open(file.path()), Err(CacheError::NotADirectory { .. })));
+        // Whoever starts the host is told what names another one.
+        let told = crate::plugin::PluginHost::new(Some(file.path())).unwrap_err().to_string();
+        assert!(told.ends_with("switch the cache off (plugins.cache; --cache-dir or --no-cache)"), "{told}");
+    }
+
+    #[test]
+    fn the_name_of_a_temporary_file_is_not_told() {
+        let gone = tempfile::tempdir().unwrap().path().join("gone");
+        let error = tempfile::NamedTempFile::new_in(&gone).unwrap_err();
+        assert!(error.to_string().contains(TEMPORARY), "{error}");
+        assert_eq!(words(&error), io::Error::from_raw_os_error(2).to_string());
     }
 }

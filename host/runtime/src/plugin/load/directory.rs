@@ -152,8 +152,14 @@ impl Directory {
         self.watch_as(name, &Wanted::default(), limits)
     }
 
-    /// Asks for a handler, or a policy, by its plugin name, for a workload with these limits that asks this of it.
+    #[cfg(test)]
     pub(crate) fn watch_as<W: World>(&self, name: &str, wanted: &Wanted, limits: &Limits) -> Watch<W> {
+        self.watch_for("work", name, wanted, limits)
+    }
+
+    /// Asks for a handler, or a policy, by its plugin name, for this workload, which has these limits and asks this of
+    /// it.
+    pub(crate) fn watch_for<W: World>(&self, workload: &str, name: &str, wanted: &Wanted, limits: &Limits) -> Watch<W> {
         let mut slots = self.asked.slots.lock();
         let found = slots.iter().find_map(|slot| {
             let slot: Arc<dyn Any + Send + Sync> = slot.clone();
@@ -166,20 +172,13 @@ impl Directory {
         });
         slot.widen(limits);
         self.asked.more.notify_one();
-        slot.watch()
+        slot.watch(workload)
     }
 
     /// The plugins that workloads use, as they are now.
     pub(crate) fn plugins(&self) -> Vec<PluginState> {
         let slots = self.asked.slots.lock().clone();
-        let mut plugins: Vec<PluginState> = Vec::with_capacity(slots.len());
-        for state in slots.iter().filter(|slot| slot.is_used()).map(|slot| slot.state()) {
-            match plugins.iter_mut().find(|other| (&other.plugin, other.kind) == (&state.plugin, state.kind)) {
-                Some(other) => other.with(state),
-                None => plugins.push(state),
-            }
-        }
-        plugins
+        PluginState::one_each(slots.iter().filter(|slot| slot.is_used()).map(|slot| slot.state()))
     }
 
     /// Why no new generations can be loaded, where none of the files is at fault.

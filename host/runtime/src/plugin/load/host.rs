@@ -61,8 +61,8 @@ struct HostParts {
 #[derive(Debug, thiserror::Error)]
 pub enum HostError {
     /// The configured directory cannot keep compiled code.
-    #[error(transparent)]
-    Cache(#[from] CacheError),
+    #[error("{0} (plugins.cache; --cache-dir or --no-cache)")]
+    Cache(CacheError),
     /// No directory for compiled code can be made, not even a temporary one.
     #[error(
         "compiled plugins cannot be kept even for as long as this runs: {0}; set plugins.cache to a directory that \
@@ -111,7 +111,7 @@ impl PluginHost {
             _ => None,
         };
         let dir = plugins.cache.as_deref().or(own.as_ref().map(TempDir::path));
-        let cache = dir.map(cache::open).transpose()?;
+        let cache = dir.map(cache::open).transpose().map_err(HostError::Cache)?;
         let compiler = program.zip(cache.as_ref()).map(|(program, cache)| Compiler {
             program,
             cache: cache.directory().clone(),

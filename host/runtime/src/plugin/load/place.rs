@@ -29,7 +29,7 @@ pub(super) enum Place {
 impl Place {
     pub(super) fn of(plugins: &Plugins) -> Self {
         match &plugins.origin.bucket {
-            Some(bucket) => Self::Bucket(BucketPlace::new(bucket)),
+            Some(bucket) => Self::Bucket(BucketPlace::new(bucket, plugins.rescan)),
             None => Self::Directory(plugins.dir.clone()),
         }
     }

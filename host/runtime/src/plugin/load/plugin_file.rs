@@ -279,7 +279,7 @@ mod tests {
         let start = || {
             let registry = place(Some(kept.path()));
             let slot = Arc::new(PluginSlot::<HandlerWorld>::new("a", &Wanted::default(), &Limits::default()));
-            let watch = slot.watch();
+            let watch = slot.watch("work");
             let looks = registry.looks();
             let file = PluginFile::new(host.clone(), Place::Registry(registry.clone()), slot.clone(), looks);
             (registry, slot, watch, file)

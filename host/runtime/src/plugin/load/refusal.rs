@@ -3,6 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
+use rustix::io::Errno;
+
 use super::inspect::{KindError, some};
 use crate::contract::Fault;
 use crate::digest::Digest;
@@ -10,6 +12,12 @@ use crate::plugin::capability::messaging::STREAMED_HANDLER;
 use crate::plugin::run::bindings::{ASYNC_HANDLER, BATCH_HANDLER};
 use crate::plugin::run::kind::Kind;
 use crate::signature::SignatureError;
+
+/// What mends a want of descriptors.
+const MORE_FILES: &str = "raise `ulimit -n` (LimitNOFILE of a unit)";
+
+/// What the compiler says of a proposal of core WebAssembly that is not switched on.
+const WITHOUT: [&str; 4] = ["not enabled", "must be enabled", "disallowed", "disabled"];
 
 /// Why a file did not become a generation.
 #[derive(Debug, thiserror::Error)]
@@ -118,11 +126,12 @@ pub enum PluginRefusal {
     #[error("compiling it took more than the {0} of address space that the system allows this host; raise `ulimit -v`")]
     NoMemory(String),
     /// The program that compiles cannot be run.
-    #[error("the process that compiles does not run: {0}; let this host start processes of its own program")]
+    #[error("the process that compiles does not run: {}; {}", .0, start_remedy(.0))]
     NoCompiler(io::Error),
     /// The cache does not keep the compiled code, and this process would have to compile it without limits.
     #[error(
-        "its compiled code cannot be kept in {}: {why}; see that there is room and that this user can write there",
+        "its compiled code cannot be kept in {}: {why}; see that there is room, that this user can write there, and \
+         that `ulimit -f` lets it write files that large",
         dir.display()
     )]
     NotKept {
@@ -163,11 +172,23 @@ fn trial_remedy(fault: &Fault) -> &'static str {
 }
 
 fn readable(error: &io::Error) -> &'static str {
-    use rustix::io::Errno;
-    match error.raw_os_error().map(Errno::from_raw_os_error) {
-        Some(Errno::MFILE | Errno::NFILE) => "raise `ulimit -n`",
+    match errno(error) {
+        Some(Errno::MFILE | Errno::NFILE) => MORE_FILES,
         _ => "let the user that runs this host read it",
     }
+}
+
+/// What mends it where a process cannot be started.
+fn start_remedy(error: &io::Error) -> &'static str {
+    match errno(error) {
+        Some(Errno::MFILE | Errno::NFILE) => MORE_FILES,
+        Some(Errno::AGAIN) => "raise `ulimit -u` (TasksMax of a unit)",
+        _ => "let this host start processes of its own program",
+    }
+}
+
+fn errno(error: &io::Error) -> Option<Errno> {
+    error.raw_os_error().map(Errno::from_raw_os_error)
 }
 
 /// What mends it, by the compiler's words. What is not switched on here is in no WASI that has been published.
@@ -178,6 +199,11 @@ fn compile_remedy(said: &str) -> &'static str {
     } else if said.contains(" feature") {
         "this host does not have that feature, which is a proposal; build it with tools for WASI 0.2, or for WASI \
          0.3.0 as it was published"
+    } else if WITHOUT.iter().any(|words| said.contains(words)) {
+        "this host does not have that proposal of WebAssembly; build it without that, as tools for WASI 0.2 do where \
+         nothing more is switched on"
+    } else if said.contains("exceeds limit") {
+        "build it smaller, with less of that"
     } else {
         "build it again"
     }
@@ -235,5 +261,18 @@ impl PluginRefusal {
             Self::NotPinned { .. } | Self::Signature(_) => true,
             _ => false,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_keeps_the_compiling_process_from_starting_is_told_with_what_mends_it() {
+        let told = |errno: Errno| PluginRefusal::NoCompiler(errno.into()).to_string();
+        assert!(told(Errno::MFILE).ends_with("; raise `ulimit -n` (LimitNOFILE of a unit)"), "{}", told(Errno::MFILE));
+        assert!(told(Errno::AGAIN).ends_with("; raise `ulimit -u` (TasksMax of a unit)"), "{}", told(Errno::AGAIN));
+        assert!(told(Errno::ACCESS).ends_with("; let this host start processes of its own program"));
     }
 }

@@ -8,7 +8,7 @@ use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use super::cache;
+use super::cache::{self, CacheError};
 use crate::clock::time_of_day;
 use crate::digest::sha256;
 use crate::registry::Artifact;
@@ -17,6 +17,8 @@ use crate::registry::Artifact;
 const FIRST: &str = "tidegate-oci-v1 ";
 /// The extension of each.
 const EXTENSION: &str = "oci";
+/// The key of the configuration that names the directory.
+const KEY: &str = "plugins.oci.cache";
 /// Bytes of the largest file beside the component itself.
 const BESIDE: u64 = 1 << 20;
 /// How many references are kept. The oldest make room.
@@ -33,7 +35,7 @@ impl RegistryCache {
     /// Why it cannot be used.
     pub(super) fn open(dir: Option<&Path>) -> Result<Self, String> {
         let prepared = dir.map(cache::prepare).transpose();
-        prepared.map(Self).map_err(|error| format!("{error} (plugins.oci.cache)"))
+        prepared.map(Self).map_err(|error| of_key(&error))
     }
 
     /// One that keeps nothing.
@@ -42,7 +44,7 @@ impl RegistryCache {
     }
 
     fn file(&self, reference: &str) -> Option<PathBuf> {
-        Some(self.0.as_ref()?.join(format!("{}.{EXTENSION}", sha256(reference.as_bytes()))))
+        Some(file(self.0.as_ref()?, reference))
     }
 
     /// What is kept of a reference, if it is whole and has at most so many bytes. Blocks.
@@ -60,22 +62,45 @@ impl RegistryCache {
         (sha256(component) == artifact.component).then(|| (artifact, component.to_vec()))
     }
 
-    /// Keeps this in place of what was kept of the reference. Says whether it did: one that keeps nothing does not.
-    /// Blocks.
+    /// Keeps this in place of what was kept of the reference. Says whether it did: one that keeps nothing does not. A
+    /// directory that somebody has removed is made again. Blocks.
     ///
     /// # Errors
-    /// If it cannot be written.
-    pub(super) fn put(&self, reference: &str, artifact: &Artifact, component: &[u8]) -> io::Result<bool> {
-        let (Some(dir), Some(file)) = (&self.0, self.file(reference)) else { return Ok(false) };
+    /// Why it cannot be written, in the same words each time.
+    pub(super) fn put(&self, reference: &str, artifact: &Artifact, component: &[u8]) -> Result<bool, String> {
+        let Some(dir) = &self.0 else { return Ok(false) };
         cache::forget_abandoned(dir);
-        let mut whole = tempfile::NamedTempFile::new_in(dir)?;
-        writeln!(whole, "{FIRST}{}", artifact.manifest.len())?;
-        whole.write_all(&artifact.manifest)?;
-        whole.write_all(component)?;
-        whole.persist(file)?;
+        let written = match write(dir, reference, artifact, component) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let dir = cache::prepare(dir).map_err(|error| of_key(&error))?;
+                write(&dir, reference, artifact, component)
+            }
+            other => other,
+        };
+        written.map_err(|error| format!("{}: {} ({KEY})", dir.display(), cache::words(&error)))?;
         make_room(dir);
         Ok(true)
     }
+}
+
+/// What is wrong with the directory, with the key that names it.
+fn of_key(error: &CacheError) -> String {
+    format!("{error} ({KEY})")
+}
+
+/// The file that keeps what a reference leads to.
+fn file(dir: &Path, reference: &str) -> PathBuf {
+    dir.join(format!("{}.{EXTENSION}", sha256(reference.as_bytes())))
+}
+
+/// Writes it beside the file that is there, and then in its place.
+fn write(dir: &Path, reference: &str, artifact: &Artifact, component: &[u8]) -> io::Result<()> {
+    let mut whole = tempfile::NamedTempFile::new_in(dir)?;
+    writeln!(whole, "{FIRST}{}", artifact.manifest.len())?;
+    whole.write_all(&artifact.manifest)?;
+    whole.write_all(component)?;
+    whole.persist(file(dir, reference))?;
+    Ok(())
 }
 
 /// Removes the oldest files beyond those that are kept. What cannot be removed stays, and is tried again the next time.
@@ -134,6 +159,33 @@ pub(super) mod tests {
         *other.last_mut().unwrap() ^= 1;
         std::fs::write(&file, other).unwrap();
         assert_eq!(cache.get(NAME, 100), None);
+    }
+
+    #[test]
+    fn a_directory_that_was_removed_is_made_again_for_this_user_alone() {
+        use std::os::unix::fs::PermissionsExt as _;
+
+        let root = tempfile::tempdir().unwrap();
+        let dir = root.path().join("oci");
+        let cache = RegistryCache::open(Some(&dir)).unwrap();
+        std::fs::remove_dir(&dir).unwrap();
+        assert_eq!(cache.put(NAME, &artifact(b"one"), b"one"), Ok(true));
+        assert_eq!(cache.get(NAME, 100), Some((artifact(b"one"), b"one".to_vec())));
+        assert_eq!(std::fs::metadata(&dir).unwrap().permissions().mode() & 0o777, 0o700);
+    }
+
+    #[test]
+    fn what_cannot_be_written_is_told_in_the_same_words_each_time_with_the_key() {
+        let root = tempfile::tempdir().unwrap();
+        let dir = root.path().join("oci");
+        let cache = RegistryCache::open(Some(&dir)).unwrap();
+        std::fs::remove_dir(&dir).unwrap();
+        std::fs::write(&dir, "no directory").unwrap();
+        let problem = || cache.put(NAME, &artifact(b"one"), b"one").unwrap_err();
+        assert_eq!(problem(), problem());
+        assert!(problem().starts_with(dir.to_str().unwrap()) && problem().ends_with("(plugins.oci.cache)"));
+        // The directory of this test has such a name itself.
+        assert!(!problem().replace(dir.to_str().unwrap(), "").contains(".tmp"), "{}", problem());
     }
 
     #[test]

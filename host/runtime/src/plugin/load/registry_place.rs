@@ -401,12 +401,18 @@ pub(super) mod tests {
         // It is opened, and nothing can be written there.
         assert!(place.access.kept(NAME, MOST).await.is_none());
         std::fs::remove_dir(&dir).unwrap();
+        std::fs::write(&dir, "no directory").unwrap();
         place.leads_to(b"one");
         place.loaded(&Digest::of(b"one")).await;
         // Whoever else asks for it has it from memory.
         assert_eq!(*place.read(MOST).await.map(|content| content.bytes).unwrap(), *b"one");
-        assert!(place.seen.lock().unkept.is_some());
-        std::fs::create_dir(&dir).unwrap();
+        let unkept = || place.seen.lock().unkept.clone();
+        let told = unkept();
+        assert!(told.is_some());
+        // It is told once: the next time it is the same.
+        place.keep_loaded().await;
+        assert_eq!(unkept(), told);
+        std::fs::remove_file(&dir).unwrap();
         let is_kept = async {
             let mut looks = place.looks();
             while place.access.kept(NAME, MOST).await.is_none() {

@@ -1,7 +1,8 @@
 //! A plugin that workloads use: the limits they give it, the generation in use, and what became of its file.
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 use tokio::sync::watch;
@@ -15,8 +16,12 @@ use crate::plugin::run::handler::HandlerWorld;
 use crate::plugin::run::kind::{Kind, Wanted};
 use crate::plugin::run::world::{Plugin, World};
 
-/// The generation in use of one plugin, and when it changes.
-pub(crate) struct Watch<W>(watch::Receiver<Option<Arc<Plugin<W>>>>);
+/// How many workloads are named where something is told of a plugin.
+const NAMED: usize = 10;
+
+/// The generation in use of one plugin, and when it changes. It has the name of the workload that watches it, which
+/// lives as long.
+pub(crate) struct Watch<W>(watch::Receiver<Option<Arc<Plugin<W>>>>, Arc<str>);
 
 /// Watches a handler.
 pub(crate) type HandlerWatch = Watch<HandlerWorld>;
@@ -31,7 +36,7 @@ impl<W> std::fmt::Debug for Watch<W> {
 
 impl<W> Clone for Watch<W> {
     fn clone(&self) -> Self {
-        Self(self.0.clone())
+        Self(self.0.clone(), self.1.clone())
     }
 }
 
@@ -82,16 +87,66 @@ pub struct PluginState {
     pub refused: u64,
     /// Why the file's content is not in use, if it is not.
     pub problem: Option<String>,
+    /// The workloads that use it.
+    pub workloads: BTreeSet<String>,
+    /// The same of those that ask the same of it, where some have it otherwise than others.
+    pub by_workload: Vec<PluginState>,
 }
 
 impl PluginState {
-    /// The same plugin as other workloads ask for it. It is in use where all of them can use it.
-    pub(super) fn with(&mut self, other: Self) {
-        self.pin = self.pin.take().or(other.pin);
-        self.generation = self.generation.take().and(other.generation);
-        self.loaded += other.loaded;
-        self.refused += other.refused;
-        self.problem = self.problem.take().or(other.problem);
+    /// Each plugin once, of what there is of it for workloads that ask different things of it.
+    pub(super) fn one_each(slots: impl Iterator<Item = Self>) -> Vec<Self> {
+        let mut plugins: Vec<Vec<Self>> = Vec::new();
+        for state in slots {
+            let is_it = |of: &Self| (&of.plugin, of.kind) == (&state.plugin, state.kind);
+            match plugins.iter_mut().find(|slots| slots.first().is_some_and(is_it)) {
+                Some(slots) => slots.push(state),
+                None => plugins.push(vec![state]),
+            }
+        }
+        plugins.into_iter().filter_map(Self::of_all).collect()
+    }
+
+    /// One plugin. It is in use where all workloads can use it.
+    fn of_all(slots: Vec<Self>) -> Option<Self> {
+        let (first, others) = slots.split_first()?;
+        let mut all = first.clone();
+        for other in others {
+            all.pin = all.pin.take().or_else(|| other.pin.clone());
+            all.generation = all.generation.take().and(other.generation.clone());
+            all.loaded += other.loaded;
+            all.refused += other.refused;
+            all.workloads.extend(other.workloads.iter().cloned());
+        }
+        if others.iter().any(|other| (&other.generation, &other.problem) != (&first.generation, &first.problem)) {
+            all.problem = Self::told(&slots);
+            all.by_workload = slots;
+        }
+        Some(all)
+    }
+
+    /// What is wrong for some of the workloads, and for which.
+    fn told(slots: &[Self]) -> Option<String> {
+        let mut problems: Vec<(&str, BTreeSet<&str>)> = Vec::new();
+        for slot in slots {
+            let Some(problem) = slot.problem.as_deref() else { continue };
+            let names = slot.workloads.iter().map(String::as_str);
+            match problems.iter_mut().find(|(told, _)| *told == problem) {
+                Some((_, workloads)) => workloads.extend(names),
+                None => problems.push((problem, names.collect())),
+            }
+        }
+        let told = problems.iter().map(|(problem, workloads)| format!("{}: {problem}", named(workloads)));
+        Some(told.collect::<Vec<_>>().join("; and ")).filter(|told| !told.is_empty())
+    }
+}
+
+fn named(workloads: &BTreeSet<&str>) -> String {
+    let names = workloads.iter().take(NAMED).copied().collect::<Vec<_>>().join(", ");
+    match workloads.len() {
+        0 | 1 => format!("workload {names}"),
+        2..=NAMED => format!("workloads {names}"),
+        all => format!("workloads {names} and {} more", all.saturating_sub(NAMED)),
     }
 }
 
@@ -102,6 +157,8 @@ pub(super) struct PluginSlot<W> {
     /// refused for one is not refused for the other.
     pub(super) wanted: Wanted,
     current: watch::Sender<Option<Arc<Plugin<W>>>>,
+    /// The workloads that have a watch of it, or had one.
+    workloads: Mutex<Vec<Weak<str>>>,
     /// The widest limits of the workloads with this plugin. A trial instance runs under them.
     limits: Mutex<Limits>,
     pub(super) history: Mutex<FileHistory>,
@@ -125,14 +182,20 @@ impl<W: World> PluginSlot<W> {
             name: name.to_owned(),
             wanted: wanted.clone(),
             current: watch::Sender::new(None),
+            workloads: Mutex::default(),
             limits: Mutex::new(limits.clone()),
             history: Mutex::default(),
             touched: AtomicBool::new(false),
         }
     }
 
-    pub(super) fn watch(&self) -> Watch<W> {
-        Watch(self.current.subscribe())
+    /// For a workload of this name.
+    pub(super) fn watch(&self, workload: &str) -> Watch<W> {
+        let name: Arc<str> = workload.into();
+        let mut workloads = self.workloads.lock();
+        workloads.retain(|name| name.strong_count() > 0);
+        workloads.push(Arc::downgrade(&name));
+        Watch(self.current.subscribe(), name)
     }
 
     /// Whether a workload uses it.
@@ -142,6 +205,7 @@ impl<W: World> PluginSlot<W> {
 
     pub(super) fn state(&self) -> PluginState {
         let FileHistory { loaded, refused, problem, unasked } = self.history.lock().clone();
+        let workloads = self.workloads.lock().iter().filter_map(Weak::upgrade).map(|name| name.to_string()).collect();
         PluginState {
             plugin: self.name.clone(),
             kind: W::KIND,
@@ -153,6 +217,8 @@ impl<W: World> PluginSlot<W> {
                 (Some(problem), Some(unasked)) => Some(format!("{problem}; and {unasked}")),
                 (problem, unasked) => problem.or(unasked),
             },
+            workloads,
+            by_workload: Vec::new(),
         }
     }
 
@@ -190,5 +256,60 @@ impl<W: World> PluginSlot<W> {
     pub(super) fn widen(&self, limits: &Limits) {
         let mut widest = self.limits.lock();
         *widest = wider(&widest, limits);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+    use super::*;
+
+    fn state(generation: &str, problem: Option<&str>, workloads: &[&str]) -> PluginState {
+        PluginState {
+            plugin: "probe".to_owned(),
+            kind: Kind::Handler,
+            pin: None,
+            generation: (!generation.is_empty()).then(|| Digest::of(generation.as_bytes())),
+            loaded: 1,
+            refused: u64::from(problem.is_some()),
+            problem: problem.map(str::to_owned),
+            workloads: workloads.iter().map(|name| (*name).to_owned()).collect(),
+            by_workload: Vec::new(),
+        }
+    }
+
+    fn one(slots: Vec<PluginState>) -> PluginState {
+        let mut all = PluginState::one_each(slots.into_iter());
+        assert_eq!(all.len(), 1);
+        all.remove(0)
+    }
+
+    #[test]
+    fn what_only_some_workloads_have_of_a_plugin_is_told_with_their_names() {
+        let refused = "it handles one delivery a call";
+        let all = one(vec![
+            state("new", None, &["a"]),
+            state("old", Some(refused), &["c", "b"]),
+            state("old", Some(refused), &["d"]),
+            state("", Some("it is not signed"), &["e"]),
+        ]);
+        let told = format!("workloads b, c, d: {refused}; and workload e: it is not signed");
+        assert_eq!(all.problem, Some(told));
+        assert_eq!((all.generation, all.loaded, all.refused, all.workloads.len()), (None, 4, 3, 5));
+        let names: Vec<usize> = all.by_workload.iter().map(|of| of.workloads.len()).collect();
+        assert_eq!(names, [1, 2, 1, 1]);
+        let many: BTreeSet<String> = (0..30).map(|number| format!("w{number:02}")).collect();
+        let many = PluginState { workloads: many, ..state("old", Some(refused), &[]) };
+        let told = one(vec![many, state("new", None, &["a"])]).problem.unwrap();
+        assert!(told.starts_with("workloads w00, w01") && told.contains("w09 and 20 more: it handles"), "{told}");
+    }
+
+    #[test]
+    fn what_all_workloads_have_alike_is_told_once() {
+        let same = || state("new", Some("it is text"), &["a"]);
+        let all = one(vec![same(), PluginState { workloads: BTreeSet::from(["b".to_owned()]), ..same() }]);
+        assert_eq!((all.problem.as_deref(), all.by_workload.len()), (Some("it is text"), 0));
+        let policy = PluginState { kind: Kind::Policy, ..same() };
+        assert_eq!(PluginState::one_each([same(), policy].into_iter()).len(), 2);
     }
 }

@@ -146,11 +146,20 @@ async fn requests_of_wasi_0_3_need_a_grant_and_have_the_limits_of_each_call() {
 
 #[tokio::test]
 async fn texts_of_a_request_have_a_bound() {
-    let (ended, answers) = calls(&mut instance(limits()).await, &["takes 64", "takes 65", "takes 301"]).await;
+    let (ended, answers) =
+        calls(&mut instance(limits()).await, &["takes 64", "takes 65", "takes 301", "takes 8193"]).await;
     let replies: Vec<_> = answers.iter().map(reply).collect();
     assert_eq!(
         (ended, replies),
-        (Ok(()), vec!["Ok(()) Ok(())".into(), "Ok(()) Err(())".into(), "Err(()) Err(())".into()])
+        (
+            Ok(()),
+            vec![
+                "Ok(()) Ok(()) Ok(())".into(),
+                "Ok(()) Err(()) Ok(())".into(),
+                "Err(()) Err(()) Ok(())".into(),
+                "Err(()) Err(()) Err(())".into()
+            ]
+        )
     );
 }
 

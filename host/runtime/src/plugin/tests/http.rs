@@ -277,11 +277,19 @@ async fn all_spellings_of_an_origin_share_the_connections_of_the_pool() {
 #[tokio::test(flavor = "multi_thread")]
 async fn texts_that_the_host_keeps_have_a_bound_though_nothing_is_granted() {
     let mut guest = instance("").await;
-    for (script, said) in
-        [("method 64", "Ok(())"), ("method 65", "Err(())"), ("authority 300", "Ok(())"), ("authority 301", "Err(())")]
-    {
+    for (script, said) in [
+        ("method 64", "Ok(())"),
+        ("method 65", "Err(())"),
+        ("authority 300", "Ok(())"),
+        ("authority 301", "Err(())"),
+        ("path 8192", "Ok(())"),
+        ("path 8193", "Err(())"),
+        ("fields 32000", "true"),
+    ] {
         assert_eq!(reply(&mut guest, script).await, said, "{script}");
     }
+    let outcome = guest.handle(&delivery("fields 33000")).await;
+    assert!(matches!(&outcome, Err(Fault::Trap(why)) if why.contains("total size of fields")), "{outcome:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -105,6 +105,32 @@ async fn what_an_instance_begins_with_is_held_against_its_memory() {
 }
 
 #[tokio::test]
+async fn a_proposal_that_is_not_switched_on_is_refused_with_what_mends_it() {
+    let without = "does not have that proposal of WebAssembly; build it without that";
+    let many = "(memory 1)".repeat(200);
+    for (rest, said, remedy) in [
+        ("(memory i64 1)", "memory64", without),
+        ("(memory 1 1 shared)", "threads", without),
+        ("(type (struct (field i32)))", "gc types", without),
+        ("(func (param externref))", "gc types", without),
+        ("(tag $t) (func (throw $t))", "exceptions", without),
+        ("(type $f (func)) (type (cont $f))", "stack switching", without),
+        (
+            "(func (param i64) (result i64 i64) (i64.mul_wide_s (local.get 0) (local.get 0)))",
+            "wide arithmetic",
+            without,
+        ),
+        (many.as_str(), "memories count exceeds limit", "build it smaller, with less of that"),
+    ] {
+        let (_, text) = refusal(&core("1", "(i32.const 0)", rest)).await;
+        for part in ["it does not compile", said, remedy] {
+            assert!(text.contains(part), "no {part:?} in {text}");
+        }
+        assert!(!text.ends_with("build it again"), "{text}");
+    }
+}
+
+#[tokio::test]
 async fn a_later_patch_of_the_contract_loads() {
     let bytes = core_at("0.1.1", "1", "unreachable", "");
     load_with(&bytes, &limits()).await.unwrap();

@@ -14,11 +14,12 @@ use crate::conditions::Conditions;
 use crate::config::{Limits, Scale, SignalSource};
 use crate::contract::{Author, Fault};
 use crate::delivery::consumer_settings::Effective;
+use crate::delivery::counters::Work;
 use crate::events::Observer;
 use crate::fleet::entries::{HostId, Report};
 use crate::fleet::host::Fleet;
 use crate::journal::{Journal, PolicyBounds, Role};
-use crate::ports::{FleetBucket, KeyChanges, KvEntry, KvError, KvFuture, Policy};
+use crate::ports::{FleetBucket, KeyChanges, KvEntry, KvError, KvFuture, Policy, ServerAway};
 use crate::scaling::policy_state::{ActivePolicy, PolicySetup};
 use crate::scaling::shadow::Ticks;
 use crate::scaling::workers::Desired;
@@ -208,6 +209,7 @@ async fn a_host_that_leads_no_more_tells_no_more_what_it_told_as_the_leader() {
     let mut trial = Trial::new(&[]);
     trial.leads_in_vain();
     assert_eq!(trial.told(), [Part::Policy, Part::Signals]);
+    trial.monitor.monitor.history.saw(Observation { pending: 90, ..Observation::default() });
     let fleet = trial.fleet.clone();
     tokio::select! {
         () = fleet.run() => panic!("it runs for ever"),
@@ -216,12 +218,54 @@ async fn a_host_that_leads_no_more_tells_no_more_what_it_told_as_the_leader() {
     assert!(trial.monitor.lead.is_none());
     assert_eq!(trial.told(), []);
     assert_eq!(trial.monitor.monitor.history.scaling().problem, None);
+    assert_eq!(trial.monitor.monitor.history.seen(), None, "how much waits is the leader's to say");
+}
+
+#[test]
+fn a_server_that_is_away_is_no_fault_of_the_signals() {
+    let trial = Trial::new(&[]);
+    let (monitor, mut row) = (&trial.monitor.monitor, FailureRow::new(Part::Signals));
+    for _ in 0..5 {
+        row.count_sample(monitor, &Err(ServerAway.into()));
+    }
+    assert_eq!(trial.told(), []);
+    assert_eq!(monitor.history.scaling().problem.as_deref(), Some("the server is away"));
+    for _ in 0..5 {
+        row.count_sample(monitor, &Err(anyhow::anyhow!("no answer")));
+    }
+    assert_eq!(trial.told(), [Part::Signals]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_policy_it_is_told_how_many_workers_there_are_until_there_is_one() {
+    let mut trial = Trial::new(&[true]);
+    assert!(!trial.monitor.monitor.adopt(4).await);
+    let told = trial.monitor.monitor.conditions.all();
+    let [(Part::Policy, problem)] = &told[..] else { panic!("not told: {told:?}") };
+    assert!(problem.contains("it refuses its settings: no good"), "{problem}");
+    assert!(problem.ends_with("until then the number of workers stays as it is: 4"), "{problem}");
+}
+
+#[test]
+fn what_waits_is_told_also_while_the_consumer_gives_nothing() {
+    let trial = Trial::new(&[]);
+    let monitor = &trial.monitor.monitor;
+    let (mut clock, mut observer) = (Clock::default(), ObservationBuilder::new(LOOK));
+    let mut observe = |flow: ConsumerFlow, pending| {
+        monitor.consumer.flows(flow);
+        let sample = Sample { pending, ..Sample::default() };
+        let seen = monitor.observe(sample, (Work::default(), 0), (&mut clock, &mut observer), Duration::ZERO);
+        (seen.is_ok(), monitor.history.seen().map(|seen| seen.pending))
+    };
+    assert_eq!(observe(ConsumerFlow::Free, 1), (true, Some(1)));
+    assert_eq!(observe(ConsumerFlow::Held("paused".to_owned()), 60), (false, Some(60)));
+    assert_eq!(observe(ConsumerFlow::Refused("no".to_owned()), 61), (false, Some(61)));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_generation_of_the_policy_that_is_refused_changes_nothing_and_one_that_is_used_begins_anew() {
     let mut trial = Trial::new(&[false, true, false]);
-    assert!(trial.monitor.monitor.adopt().await);
+    assert!(trial.monitor.monitor.adopt(0).await);
     trial.leads_in_vain();
     // It is refused, and the one before goes on: it is that one whose next answer ends what was told of it.
     trial.monitor.newer().await;

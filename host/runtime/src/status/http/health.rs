@@ -4,10 +4,11 @@ use std::time::{Duration, Instant};
 
 use tokio::task::JoinHandle;
 
-use super::view::View;
+use super::view::{AWAY, View};
 use crate::conditions::Part;
 use crate::drain::DrainState;
 use crate::duration::millis;
+use crate::text::{one_line, plain};
 
 /// How often a task of the host says that it gets its turn.
 const BEAT: Duration = Duration::from_millis(250);
@@ -54,6 +55,11 @@ impl Drop for RuntimeLiveness {
     }
 }
 
+/// What is told of a server that is away: why it does not come back too, where that is known.
+fn away(why: Option<String>) -> String {
+    why.map_or_else(|| AWAY.to_owned(), |why| format!("{AWAY}: {why}"))
+}
+
 /// What keeps a host from working, if anything does.
 pub(super) fn ready(view: &View) -> Vec<String> {
     let mut problems = Vec::new();
@@ -61,7 +67,7 @@ pub(super) fn ready(view: &View) -> Vec<String> {
         problems.push("the host stops".to_owned());
     }
     if !view.is_connected() {
-        problems.push("the NATS server is away".to_owned());
+        problems.push(away(view.why_away()));
     }
     for plugin in view.directory.plugins().iter().filter(|plugin| plugin.generation.is_none()) {
         let why = plugin.problem.as_ref().map(|problem| format!(": {problem}")).unwrap_or_default();
@@ -91,5 +97,6 @@ pub(super) fn ready(view: &View) -> Vec<String> {
         };
         problems.extend(all.iter().filter(|condition| told(condition)).cloned().map(of));
     }
-    problems
+    // What guests and servers say is a part of them.
+    problems.iter().map(|problem| plain(&one_line(problem))).collect()
 }

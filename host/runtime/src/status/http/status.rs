@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
@@ -9,6 +9,7 @@ use crate::config::Partition;
 use crate::contract::Observation;
 use crate::contract::{Cause, FaultKind};
 use crate::delivery::start_limits::StartStatus;
+use crate::digest::Digest;
 use crate::drain::DrainState;
 use crate::duration::unix_millis;
 use crate::fleet::entries::Plan;
@@ -260,6 +261,18 @@ struct PluginStatus {
     loaded: u64,
     refused: u64,
     problem: Option<String>,
+    /// Only where some workloads have it otherwise than others.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    by_workload: Vec<PluginUse>,
+}
+
+/// What some workloads have of a plugin.
+#[derive(Serialize)]
+struct PluginUse {
+    workloads: BTreeSet<String>,
+    pinned: Option<String>,
+    generation: Option<String>,
+    problem: Option<String>,
 }
 
 /// The status of a host now.
@@ -458,7 +471,7 @@ fn decision(Decided { at, desired, count, reason, latest_reason, times, .. }: De
 }
 
 fn plugin(state: PluginState) -> PluginStatus {
-    let PluginState { plugin, kind, pin, generation, loaded, refused, problem } = state;
+    let PluginState { plugin, kind, pin, generation, loaded, refused, problem, by_workload, .. } = state;
     let kind = match kind {
         Kind::Policy => "policy",
         Kind::Handler | Kind::Both => "handler",
@@ -471,5 +484,11 @@ fn plugin(state: PluginState) -> PluginStatus {
         loaded,
         refused,
         problem,
+        by_workload: by_workload.into_iter().map(plugin_use).collect(),
     }
+}
+
+fn plugin_use(PluginState { pin, generation, problem, workloads, .. }: PluginState) -> PluginUse {
+    let whole = |digest: Digest| digest.whole().to_owned();
+    PluginUse { workloads, pinned: pin.map(whole), generation: generation.map(whole), problem }
 }

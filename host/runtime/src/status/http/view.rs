@@ -1,5 +1,6 @@
 use std::sync::{Arc, OnceLock};
 
+use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use crate::drain::Drain;
@@ -25,6 +26,8 @@ pub(crate) struct View {
     pub(crate) drain: Arc<Drain>,
     /// Its own connection, once there was one.
     pub(crate) connection: Arc<OnceLock<Client>>,
+    /// Why there was none yet, when it was tried last.
+    pub(crate) awaited: Mutex<Option<String>>,
     /// Its plugins.
     pub(crate) directory: Arc<Directory>,
     /// Its workloads.
@@ -61,6 +64,14 @@ impl View {
                 "{name} has a connection of its own, and none while it does not run here: it begins, rests, is drained \
                  or has ended; ask a host that works it"
             )),
+        }
+    }
+
+    /// Why the server cannot be reached, where that is known.
+    pub(super) fn why_away(&self) -> Option<String> {
+        match self.connection.get() {
+            Some(client) => client.why_lost(),
+            None => self.awaited.lock().clone(),
         }
     }
 

@@ -10,6 +10,8 @@ use wasmtime_wasi_http::{WasiHttpCtxView, WasiHttpView};
 const METHOD: usize = 64;
 /// Bytes of an authority: a name of 253, and a port.
 const AUTHORITY: usize = 300;
+/// Bytes of a path with its query: the longest that servers usually take.
+const PATH: usize = 8 << 10;
 
 /// The interfaces as wasmtime links them.
 const TYPES: &str = "wasi:http/types@0.2.12";
@@ -30,6 +32,9 @@ pub(crate) fn bound<T: WasiHttpView + 'static>(linker: &mut Linker<T>) -> wasmti
     shadow(&mut types, "[method]outgoing-request.set-authority", (length, AUTHORITY), |view, request, authority| {
         HostOutgoingRequest::set_authority(view, request, authority)
     })?;
+    shadow(&mut types, "[method]outgoing-request.set-path-with-query", (length, PATH), |view, request, path| {
+        HostOutgoingRequest::set_path_with_query(view, request, path)
+    })?;
     linker.allow_shadowing(false);
     Ok(())
 }
@@ -45,6 +50,9 @@ pub(crate) fn bound_async<T: WasiHttpView + 'static>(linker: &mut Linker<T>) -> 
     })?;
     shadow(&mut types, "[method]request.set-authority", (length, AUTHORITY), |view, request, authority| {
         HostRequest::set_authority(view, request, authority)
+    })?;
+    shadow(&mut types, "[method]request.set-path-with-query", (length, PATH), |view, request, path| {
+        HostRequest::set_path_with_query(view, request, path)
     })?;
     linker.allow_shadowing(false);
     Ok(())
@@ -64,6 +72,6 @@ fn shadow<T: WasiHttpView + 'static, R: 'static, V: Lift + 'static>(
     })
 }
 
-fn length(authority: &Option<String>) -> usize {
-    authority.as_ref().map_or(0, String::len)
+fn length(text: &Option<String>) -> usize {
+    text.as_ref().map_or(0, String::len)
 }

@@ -20,10 +20,15 @@ use crate::plugin::limits::instance::{HTTP_CHUNK, HTTP_HEADERS};
 type Beside = Box<dyn Future<Output = Result<(), Error>> + Send>;
 
 /// The part of a store that `wasi:http` works with. The default reaches nothing and says nothing.
-#[derive(Default)]
 pub(crate) struct HttpState {
     context: WasiHttpCtx,
     hooks: Requests,
+}
+
+impl Default for HttpState {
+    fn default() -> Self {
+        Self::with(Requests::default())
+    }
 }
 
 #[derive(Default)]
@@ -37,7 +42,10 @@ struct Requests {
 
 impl HttpState {
     pub(crate) fn new(access: Arc<HttpAccess>) -> Self {
-        let hooks = Requests { access: Some(access), made: CallBudget::default(), exchanges: None };
+        Self::with(Requests { access: Some(access), made: CallBudget::default(), exchanges: None })
+    }
+
+    fn with(hooks: Requests) -> Self {
         let mut context = WasiHttpCtx::new();
         context.set_field_size_limit(HTTP_HEADERS);
         Self { context, hooks }
