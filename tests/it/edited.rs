@@ -299,7 +299,7 @@ async fn what_a_stream_drops_with_a_consumer_that_is_deleted_is_told() {
     let queue = Queue { retention: Retention::Interest, ..one.queue.clone() };
     let host = Host::start(vec![Workload { queue, ..one }]).await;
     // The first is handled until the others are gone.
-    host.publish_all("in.dropped.a", (0..5).map(|_| "sleep 10000".to_owned())).await;
+    host.publish_all("in.dropped.a", (0..5).map(|_| "sleep 2000".to_owned())).await;
     let mut wire = host.wire().await;
     // One that has begun when the last message was there is among them.
     wire.samples("dropped", 3).await;

@@ -43,11 +43,16 @@ impl PullHealth<'_> {
         let mut in_vain = None;
         while notices.changed().await.is_ok() {
             let notice = notices.borrow_and_update().clone();
-            let Some(notice) = notice else {
+            let Some(mut notice) = notice else {
                 in_vain = None;
                 self.state.conditions.clear(self.part);
                 continue;
             };
+            // The server says that nobody answers only where nobody hears: not where somebody listens to everything.
+            let stream = &self.state.workload.queue.stream;
+            if notice == Notice::Unanswered && self.client.lacks_consumer(stream, self.consumer).await {
+                notice = Notice::ConsumerDeleted;
+            }
             let gone = matches!(notice, Notice::NoResponders | Notice::ConsumerDeleted);
             let makes = gone && self.state.workload.queue.manage == Manage::Create;
             self.state.conditions.raise(self.part, &self.problem(&notice, makes, in_vain.as_deref()));

@@ -40,6 +40,8 @@ struct MessagePast {
     excused: u32,
     /// Attempts that this host made by itself before it gave the message back, which the server does not count.
     uncounted: u32,
+    /// Of the excused ones, those of which the next hosts are being told.
+    telling: u32,
     /// Its last call failed, and it was the only delivery of that.
     suspect: bool,
     fate: Fate,
@@ -158,18 +160,25 @@ impl Attempts {
 
     /// The attempts that do not count and do not stand at the consumer, by the message's position in the stream.
     pub(crate) fn untold(&self) -> BTreeMap<u64, u32> {
-        let memory = self.0.lock();
-        let open = memory.old.iter().chain(&memory.new).filter(|(_, past)| !matches!(past.fate, Fate::Kept(_)));
-        let counts = open.map(|(key, past)| (key.0, past.excused.saturating_sub(past.uncounted)));
+        let mut memory = self.0.lock();
+        let RecentMessages { new, old, .. } = &mut *memory;
+        let open = old.iter_mut().chain(new).filter(|(_, past)| !matches!(past.fate, Fate::Kept(_)));
+        let counts = open.map(|(key, past)| {
+            past.telling = past.excused;
+            (key.0, past.excused.saturating_sub(past.uncounted))
+        });
         counts.filter(|(_, count)| *count > 0).collect()
     }
 
-    /// These stand at the consumer from now on.
+    /// These stand at the consumer from now on: what [`Attempts::untold`] gave is told. More may have come meanwhile.
     pub(crate) fn told(&self, told: Excused) {
         let mut memory = self.0.lock();
         let RecentMessages { new, old, .. } = &mut *memory;
         for (_, past) in old.iter_mut().chain(new).filter(|(key, _)| told.of(key.0) > 0) {
-            (past.excused, past.uncounted) = (0, 0);
+            past.excused = past.excused.saturating_sub(std::mem::take(&mut past.telling));
+            if past.excused == 0 {
+                past.uncounted = 0;
+            }
         }
         memory.told = told;
     }
@@ -282,6 +291,17 @@ mod tests {
         }
         assert!(next.untried(&delivery(7, 12), &retry()).is_none());
         assert!(next.untried(&delivery(7, 13), &retry()).is_some());
+    }
+
+    #[test]
+    fn what_is_given_back_while_the_next_hosts_are_told_is_told_after_that() {
+        let attempts = Attempts::default();
+        attempts.give_back(&delivery(7, 1), 1);
+        let untold = attempts.untold();
+        attempts.give_back(&delivery(7, 2), 2);
+        attempts.told(stands("made").and(&untold));
+        assert_eq!(attempts.untold(), BTreeMap::from([(7, 1)]));
+        assert_eq!(attempts.used(&delivery(7, 3)), 1);
     }
 
     #[test]

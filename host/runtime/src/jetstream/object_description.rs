@@ -1,7 +1,7 @@
 //! What a message in a bucket of plugins says of an object. Pure.
 //!
-//! Any client of object stores may have written it, and each writes what it likes: of what is not needed here nothing is
-//! read, such as the time, which some leave empty in what they remove.
+//! Any client of object stores may have written it, and each writes what it likes: of what is not needed here nothing
+//! is read, such as the time, which some leave empty in what they remove.
 
 use std::collections::HashMap;
 

@@ -4,11 +4,12 @@
 pub(super) fn remedy(code: u64) -> Option<&'static str> {
     Some(match code {
         10077 => {
-            "the stream cannot store it: if it is full, make room (`nats stream purge`), raise its limits (`nats stream \
-             edit`), or let it drop its oldest (`--discard=old`); else see what the server logs"
+            "the stream cannot store it: if it is full, make room (`nats stream purge`), raise its limits (`nats \
+             stream edit`), or let it drop its oldest (`--discard=old`); else see what the server logs"
         }
         10023 | 10028 | 10047 => {
-            "JetStream has no room left in the server: make room, or give it more (`max_file_store`, `max_memory_store`)"
+            "JetStream has no room left in the server: make room, or give it more (`max_file_store`, \
+             `max_memory_store`)"
         }
         10002 => "the account has no room left: have its limits raised, or make room (`nats account info`)",
         10109 => "nothing makes a sealed stream store again: let another stream take the subject",

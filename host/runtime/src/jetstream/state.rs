@@ -103,6 +103,14 @@ impl Client {
         unless(STREAM_NOT_FOUND, self.api(format!("STREAM.INFO.{stream}"), &json!({})).await)
     }
 
+    /// Whether the server says that there is no such consumer, or no such stream.
+    pub(crate) async fn lacks_consumer(&self, stream: &str, consumer: &str) -> bool {
+        match self.consumer_state(stream, consumer).await {
+            Ok(found) => found.is_none(),
+            Err(error) => error.code() == Some(STREAM_NOT_FOUND),
+        }
+    }
+
     /// The state of a consumer; `None` where there is none.
     pub(super) async fn consumer_state(&self, stream: &str, consumer: &str) -> Result<Option<ConsumerState>, ApiError> {
         unless(CONSUMER_NOT_FOUND, self.api(format!("CONSUMER.INFO.{stream}.{consumer}"), &json!({})).await)

@@ -175,7 +175,10 @@ mod tests {
             ),
             (json!({ "subjects": ["x"], "sources": [{ "name": "A", "filter_subject": "a.>" }] }), Some(&["a.>", "x"])),
             (
-                json!({ "mirror": { "name": "A", "subject_transforms": [mapping("a.*", ""), mapping("b.*", "c.$1")] } }),
+                json!({ "mirror": {
+                    "name": "A",
+                    "subject_transforms": [mapping("a.*", ""), mapping("b.*", "c.$1")],
+                } }),
                 Some(&["a.*", "c.*"]),
             ),
             (

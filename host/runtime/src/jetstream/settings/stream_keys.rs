@@ -84,8 +84,8 @@ mod tests {
             (stream(&["a.>", "b"], "workqueue", 1048576), "with a stream that is made anew (`nats stream rm ORDERS`)"),
             (
                 stream(&["a.>", "b"], "interest", -1),
-                "max-bytes of the configuration is 1048576 bytes, and the stream has no limit, which counts: make it what \
-                 you want with `nats stream edit ORDERS --max-bytes=1048576`",
+                "max-bytes of the configuration is 1048576 bytes, and the stream has no limit, which counts: make it \
+                 what you want with `nats stream edit ORDERS --max-bytes=1048576`",
             ),
         ] {
             let warnings = told(keys, &there);
