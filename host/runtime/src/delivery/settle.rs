@@ -458,7 +458,7 @@ mod tests {
         for (text, ends) in [("made 7:1", Settled::Retried), ("", Settled::Dead(Cause::Retries))] {
             let failed = Ok(Err(Failure::Retry(None)));
             let by = author();
-            let step = settle(waiting(2, text), failed, (&by).into(), &rules(2), || std::future::pending()).await;
+            let step = settle(waiting(2, text), failed, (&by).into(), &rules(2), std::future::pending).await;
             assert!(matches!(step, Remaining::Done(how) if how == ends), "{text}");
         }
     }

@@ -98,7 +98,9 @@ pub(super) async fn run(args: &PushArgs, out: &mut impl Write) -> anyhow::Result
         }
         None => {
             let (bucket, shown) = bucket(&config).await?;
-            bucket.push(&name, &content, text).await.map_err(|why| anyhow!("the plugin bucket {shown}: {why}"))?;
+            Box::pin(bucket.push(&name, &content, text))
+                .await
+                .map_err(|why| anyhow!("the plugin bucket {shown}: {why}"))?;
             Answer { plugin: name, bucket: Some(shown), pinned: None, bytes, sha256, signed_by }
         }
     };
