@@ -24,6 +24,16 @@ async fn publish(server: &Server, script: &str) {
     context.publish("work.a", script.to_owned().into()).await.unwrap().await.unwrap();
 }
 
+/// A host that has half a second to handle a message.
+async fn busy() -> (Server, tempfile::TempDir, Running) {
+    let (server, plugins) = (nats().await, plugins());
+    let mut host = host(&server, &plugins, &[]);
+    host.line_with("worker started").await;
+    publish(&server, "print begun\nsleep 500\nprint done").await;
+    host.line_with("begun").await;
+    (server, plugins, host)
+}
+
 #[tokio::test]
 async fn every_command_has_a_help_with_its_exit_codes_and_an_example() {
     for (command, codes) in [
@@ -124,11 +134,7 @@ async fn every_line_of_a_json_log_is_an_object_that_says_whose_it_is() {
 
 #[tokio::test]
 async fn sigterm_drains_what_is_being_handled_and_exits_0() {
-    let (server, plugins) = (nats().await, plugins());
-    let mut host = host(&server, &plugins, &[]);
-    host.line_with("worker started").await;
-    publish(&server, "print begun\nsleep 500\nprint done").await;
-    host.line_with("begun").await;
+    let (server, _plugins, mut host) = busy().await;
     host.signal(Signal::TERM);
     host.line_with("draining").await;
     host.line_with("done").await;
@@ -223,11 +229,7 @@ async fn again_and_again(pid: Pid) -> Infallible {
 
 #[tokio::test]
 async fn two_signals_in_one_moment_are_one() {
-    let (server, plugins) = (nats().await, plugins());
-    let mut host = host(&server, &plugins, &[]);
-    host.line_with("worker started").await;
-    publish(&server, "print begun\nsleep 500\nprint done").await;
-    host.line_with("begun").await;
+    let (_server, _plugins, mut host) = busy().await;
     host.signal(Signal::TERM);
     host.signal(Signal::QUIT);
     host.line_with("done").await;

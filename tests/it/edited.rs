@@ -294,6 +294,20 @@ async fn a_filter_that_is_edited_to_what_the_stream_does_not_have_is_told() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_consumer_that_is_deleted_while_no_pull_is_open_is_made_anew_though_somebody_hears_everything() {
+    let host = Host::start(vec![workers("unheard", 1)]).await;
+    let mut wire = host.wire().await;
+    // The worker has one and another waits for it: nothing is asked for.
+    host.publish_all("in.unheard.a", (0..2).map(|_| "sleep 1500".to_owned())).await;
+    host.unsettled("unheard", 2).await;
+    wire.samples("unheard", 3).await;
+    host.delete_consumer("unheard").await;
+    log::logged(&["\"unheard\"", "the consumer was deleted; the host makes it anew"]).await;
+    assert_eq!(host.request("in.unheard.a", "reply back").await, "back");
+    host.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_a_stream_drops_with_a_consumer_that_is_deleted_is_told() {
     let one = Workload { limits: patient("dropped").limits, ..workers("dropped", 1) };
     let queue = Queue { retention: Retention::Interest, ..one.queue.clone() };

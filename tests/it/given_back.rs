@@ -33,6 +33,15 @@ fn hangs(name: &str, then: &str) -> String {
     format!("in v1 print begun-{name}\nin v1 sleep 1000000\n{then}")
 }
 
+/// The next version of the handler finishes all, and nothing has become a dead letter.
+async fn is_finished_by_the_next_handler(site: &Arc<Site>, workload: &Workload) {
+    site.install("probe", probes::WORKER_V2);
+    let host = hasty(site, workload).await;
+    host.settled(&workload.name).await;
+    host.stop().await;
+    assert!(site.stored(DEAD).await.is_empty());
+}
+
 /// Awaits that this many such messages are in a handler, in all hosts until now.
 async fn begun(name: &str, count: usize) {
     eventually("the handlers have begun", async || log::count(&[&format!("begun-{name}")]) >= count).await;
@@ -79,11 +88,7 @@ async fn orderly_restarts_make_no_dead_letter_however_many_they_are() {
         let excused = excused(&site, "often").await;
         assert_eq!(excused.values().sum::<u64>(), deliveries, "{excused:?}");
     }
-    site.install("probe", probes::WORKER_V2);
-    let host = hasty(&site, &often).await;
-    host.settled("often").await;
-    host.stop().await;
-    assert!(site.stored(DEAD).await.is_empty());
+    is_finished_by_the_next_handler(&site, &often).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -155,11 +160,7 @@ async fn what_waits_for_its_turn_is_not_tried_and_all_else_of_the_consumer_stays
     for what in ["config", "created", "ack_floor"] {
         assert_eq!(after[what], before[what], "{what}");
     }
-    site.install("probe", probes::WORKER_V2);
-    let host = hasty(&site, &turns).await;
-    host.settled("turns").await;
-    host.stop().await;
-    assert!(site.stored(DEAD).await.is_empty());
+    is_finished_by_the_next_handler(&site, &turns).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

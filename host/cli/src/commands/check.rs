@@ -162,7 +162,7 @@ fn found(survey: ServerCheck, keys: &KeyLocator, answer: &mut CheckReport) {
         answer.problems.push(keys.error(&key, problem, remedy).to_string());
     }
     if let Some(servers) = &mut answer.servers {
-        servers.made.extend(made);
+        servers.made.extend(made.into_iter().map(|made| made.said));
         servers.unchecked.extend(unchecked);
     }
 }

@@ -129,18 +129,14 @@ pub(crate) struct Unsettled {
 
 impl Unsettled {
     pub(crate) fn of(scale: &Scale, pull: &PullConfig, waiting: i64) -> Self {
-        let needed = held(scale, pull).saturating_mul(2).max(1_000);
+        let needed = pull.held_by(scale.max).saturating_mul(2).max(1_000);
         let ahead = i64::try_from(pull.ahead.saturating_mul(HOSTS_AHEAD)).unwrap_or(i64::MAX);
         Self { needed: needed.saturating_add(waiting), wanted: needed.max(ahead).saturating_add(waiting) }
     }
 }
 
-fn held(scale: &Scale, pull: &PullConfig) -> i64 {
-    i64::from(scale.max).saturating_mul(i64::try_from(pull.batch).unwrap_or(i64::MAX))
-}
-
 fn max_ack_pending(keys: &mut Reader<'_>, scale: &Scale, pull: &PullConfig, waiting: i64) -> i64 {
-    let (held, derived) = (held(scale, pull), Unsettled::of(scale, pull, waiting).wanted);
+    let (held, derived) = (pull.held_by(scale.max), Unsettled::of(scale, pull, waiting).wanted);
     let Some(count) = keys.maybe("max-ack-pending") else { return derived };
     if count == -1 || count > held {
         return count;

@@ -67,6 +67,11 @@ pub struct PullConfig {
 }
 
 impl PullConfig {
+    /// How many deliveries this many workers may hold.
+    pub fn held_by(&self, workers: u32) -> i64 {
+        i64::from(workers).saturating_mul(i64::try_from(self.batch).unwrap_or(i64::MAX))
+    }
+
     /// Of a worker whose handler is given so many deliveries at once, if that is said.
     pub(super) fn read(keys: &mut Reader<'_>, at_once: Option<usize>) -> Self {
         Self {

@@ -8,7 +8,6 @@
 //! as it was read: when the workload begins, and before a message becomes a dead letter because of its attempts.
 
 use std::collections::{BTreeMap, HashMap};
-use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::time::Instant;
@@ -21,8 +20,6 @@ use crate::ports::{Excused, Kept};
 
 /// How many messages are remembered at most.
 const MOST: usize = 8_192;
-/// How old what was read at the consumer may be for a message to become a dead letter by it.
-const FRESH: Duration = Duration::from_secs(1);
 
 /// What is to be done about a delivery instead of calling its handler.
 #[derive(Debug)]
@@ -65,14 +62,18 @@ pub(super) fn key(delivery: &Delivery) -> MessageKey {
 
 /// What one workload remembers of its messages.
 #[derive(Debug, Default)]
-pub(crate) struct Attempts(Mutex<RecentMessages>);
+pub(crate) struct Attempts {
+    memory: Mutex<RecentMessages>,
+    /// Held by who asks what stands at the consumer, so that others wait for the same answer.
+    asking: tokio::sync::Mutex<()>,
+}
 
 /// Messages in two halves: when the newer half is full, the older half is forgotten.
 #[derive(Debug, Default)]
 struct RecentMessages {
     new: HashMap<MessageKey, MessagePast>,
     old: HashMap<MessageKey, MessagePast>,
-    /// What stands at the consumer, and when that was asked for last.
+    /// What stands at the consumer, and when it was last asked for that.
     told: Excused,
     asked: Option<Instant>,
 }
@@ -110,7 +111,7 @@ impl Attempts {
         if delivery.attempt <= 1 {
             return delivery.attempt;
         }
-        let excused = self.0.lock().excused(key(delivery));
+        let excused = self.memory.lock().excused(key(delivery));
         delivery.attempt.saturating_sub(excused).max(1)
     }
 
@@ -119,7 +120,7 @@ impl Attempts {
         if delivery.attempt <= 1 {
             return None;
         }
-        let fate = self.0.lock().get(key(delivery)).map(|past| past.fate.clone()).unwrap_or_default();
+        let fate = self.memory.lock().get(key(delivery)).map(|past| past.fate.clone()).unwrap_or_default();
         match fate {
             Fate::Kept(kept) => Some(Untried::Term(kept)),
             Fate::Dying(dying) => Some(Untried::DeadLetter(dying.0, Some(dying.1))),
@@ -129,7 +130,7 @@ impl Attempts {
 
     /// Remembers that this attempt ended through no fault of the handler.
     pub(crate) fn excuse(&self, delivery: &Delivery) {
-        self.0.lock().change(key(delivery), |past| past.excused = past.excused.saturating_add(1));
+        self.memory.lock().change(key(delivery), |past| past.excused = past.excused.saturating_add(1));
     }
 
     /// The same of a delivery that is given back, which the server has delivered so often: less than its attempts where
@@ -137,30 +138,36 @@ impl Attempts {
     pub(crate) fn give_back(&self, delivery: &Delivery, server_attempt: u32) {
         self.excuse(delivery);
         let uncounted = delivery.attempt.saturating_sub(server_attempt);
-        self.0.lock().change(key(delivery), |past| past.uncounted = uncounted);
+        self.memory.lock().change(key(delivery), |past| past.uncounted = uncounted);
     }
 
     /// Takes what stands at the consumer.
     pub(crate) fn learn(&self, told: Excused) {
-        let mut memory = self.0.lock();
+        let mut memory = self.memory.lock();
         memory.told = told;
         memory.asked = Some(Instant::now());
     }
 
-    /// Whether it has to be asked what stands at the consumer before a message becomes a dead letter because of its
-    /// attempts. It is asked now and then, so that many that do cost few requests.
-    pub(crate) fn asks(&self, delivery: &Delivery) -> bool {
-        let mut memory = self.0.lock();
-        let asks = delivery.attempt > 1 && memory.asked.is_none_or(|asked| asked.elapsed() >= FRESH);
-        if asks {
-            memory.asked = Some(Instant::now());
+    /// Learns what stands at the consumer, before a message of which a delivery came at `since` becomes a dead letter
+    /// because of its attempts. What was asked for since then is new enough, so that many such messages cost few
+    /// requests.
+    pub(crate) async fn refresh(&self, since: Instant, ask: impl Future<Output = Option<Excused>>) {
+        let _asking = self.asking.lock().await;
+        if self.memory.lock().asked.is_some_and(|asked| asked >= since) {
+            return;
         }
-        asks
+        let began = Instant::now();
+        let told = ask.await;
+        let mut memory = self.memory.lock();
+        memory.asked = Some(began);
+        if let Some(told) = told {
+            memory.told = told;
+        }
     }
 
     /// The attempts that do not count and do not stand at the consumer, by the message's position in the stream.
     pub(crate) fn untold(&self) -> BTreeMap<u64, u32> {
-        let mut memory = self.0.lock();
+        let mut memory = self.memory.lock();
         let RecentMessages { new, old, .. } = &mut *memory;
         let open = old.iter_mut().chain(new).filter(|(_, past)| !matches!(past.fate, Fate::Kept(_)));
         let counts = open.map(|(key, past)| {
@@ -172,7 +179,7 @@ impl Attempts {
 
     /// These stand at the consumer from now on: what [`Attempts::untold`] gave is told. More may have come meanwhile.
     pub(crate) fn told(&self, told: Excused) {
-        let mut memory = self.0.lock();
+        let mut memory = self.memory.lock();
         let RecentMessages { new, old, .. } = &mut *memory;
         for (_, past) in old.iter_mut().chain(new).filter(|(key, _)| told.of(key.0) > 0) {
             past.excused = past.excused.saturating_sub(std::mem::take(&mut past.telling));
@@ -185,19 +192,19 @@ impl Attempts {
 
     /// Remembers that the message is to blame for a call that failed: it must not be in a batch with others again.
     pub(super) fn suspect(&self, key: MessageKey) {
-        self.0.lock().change(key, |past| past.suspect = true);
+        self.memory.lock().change(key, |past| past.suspect = true);
     }
 
     /// Whether the message was to blame for a call that failed.
     pub(super) fn is_suspect(&self, delivery: &Delivery) -> bool {
-        delivery.attempt > 1 && self.0.lock().get(key(delivery)).is_some_and(|past| past.suspect)
+        delivery.attempt > 1 && self.memory.lock().get(key(delivery)).is_some_and(|past| past.suspect)
     }
 
     /// Remembers that the message has to become a dead letter. Returns what is kept if one is stored already, for
     /// another delivery of the message that was handled at the same time: then there is no second one.
     pub(crate) fn dying(&self, delivery: &Delivery, death: &Death, author: &Author) -> Option<Kept> {
         let mut stored = None;
-        self.0.lock().change(key(delivery), |past| match &past.fate {
+        self.memory.lock().change(key(delivery), |past| match &past.fate {
             Fate::Kept(kept) => stored = Some(kept.clone()),
             _ => past.fate = Fate::Dying(Box::new((death.clone(), author.clone()))),
         });
@@ -206,13 +213,13 @@ impl Attempts {
 
     /// Remembers that the message's dead letter is stored.
     pub(crate) fn kept(&self, delivery: &Delivery, kept: Kept) {
-        self.0.lock().change(key(delivery), |past| past.fate = Fate::Kept(kept));
+        self.memory.lock().change(key(delivery), |past| past.fate = Fate::Kept(kept));
     }
 
     /// Forgets a message that is settled for good.
     pub(crate) fn done(&self, delivery: &Delivery) {
         if delivery.attempt > 1 {
-            self.0.lock().forget(key(delivery));
+            self.memory.lock().forget(key(delivery));
         }
     }
 }
@@ -221,6 +228,8 @@ impl Attempts {
 mod tests {
     #![allow(clippy::panic)]
     use std::time::Duration;
+
+    use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
     use super::*;
     use crate::contract::Cause;
@@ -318,15 +327,27 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn many_that_die_are_asked_about_once_in_a_while_and_a_first_delivery_never() {
-        let attempts = Attempts::default();
-        let asks = || [1, 2, 3].map(|attempt| attempts.asks(&delivery(7, attempt)));
-        assert_eq!((asks(), asks()), ([false, true, false], [false; 3]));
-        tokio::time::advance(FRESH).await;
-        assert_eq!(asks(), [false, true, false]);
-        tokio::time::advance(FRESH).await;
-        attempts.learn(Excused::default());
-        assert_eq!(asks(), [false; 3]);
+    async fn what_stands_at_the_consumer_is_asked_once_for_all_deliveries_that_came_before() {
+        let (attempts, asked, first) = (Attempts::default(), AtomicUsize::new(0), Instant::now());
+        let ask = async |since: Instant, text: &str| {
+            let asking = async {
+                tokio::time::sleep(Duration::from_millis(3)).await;
+                asked.fetch_add(1, Relaxed);
+                Some(stands(text))
+            };
+            attempts.refresh(since, asking).await;
+            attempts.used(&delivery(7, 5))
+        };
+        // Who comes while somebody asks decides by that answer too, and not by what was known before.
+        let both = tokio::join!(ask(first, "made 7:1"), ask(first, "made 7:3"));
+        assert_eq!((both, asked.load(Relaxed)), ((4, 4), 1));
+        let second = Instant::now();
+        assert_eq!((ask(first, "made 7:2").await, asked.load(Relaxed)), (4, 1));
+        assert_eq!((ask(second, "made 7:2").await, asked.load(Relaxed)), (3, 2));
+        // Where there is no answer, what is known counts.
+        tokio::time::advance(Duration::from_millis(1)).await;
+        attempts.refresh(Instant::now(), std::future::ready(None)).await;
+        assert_eq!(attempts.used(&delivery(7, 5)), 3);
     }
 
     #[test]
@@ -349,7 +370,7 @@ mod tests {
         }
         let newest = 20 * MOST as u64 - 1;
         assert_eq!((attempts.used(&delivery(newest, 2)), attempts.used(&delivery(0, 2))), (1, 2));
-        let memory = attempts.0.lock();
+        let memory = attempts.memory.lock();
         assert!(memory.new.len() + memory.old.len() <= MOST);
     }
 }

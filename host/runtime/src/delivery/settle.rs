@@ -113,10 +113,11 @@ pub(crate) async fn settle<D: Held, F: Future<Output = ()> + Send>(
     rules: &Arc<Rules>,
     give_up: impl FnOnce() -> F,
 ) -> Remaining {
-    let attempt = match is_counted(&outcome) {
-        true => Box::pin(attempts_used(&mut waiting, rules, rules.retry.max_attempts)).await,
+    let attempt = if is_counted(&outcome) {
+        Box::pin(attempts_used(&mut waiting, rules, rules.retry.max_attempts)).await
+    } else {
         // Nothing is decided by it.
-        false => 1,
+        1
     };
     let author = from.author;
     match dispose(outcome, attempt, &rules.retry) {
@@ -186,15 +187,14 @@ pub(crate) async fn settle_after<D: Held>(
 /// The attempts that a message has had, this one among them. Where they may be all that it may have, it is asked first
 /// which of them hosts that have stopped say that do not count.
 async fn attempts_used<D: Held>(waiting: &mut Waiting<D>, rules: &Rules, most: u32) -> u32 {
-    let used = rules.attempts.used(waiting.held.delivery());
-    if used < most || !rules.attempts.asks(waiting.held.delivery()) {
+    let (attempts, Waiting { held, since, .. }) = (&rules.attempts, waiting);
+    let used = attempts.used(held.delivery());
+    if used < most || held.delivery().attempt <= 1 {
         return used;
     }
-    let Waiting { held, since, .. } = waiting;
-    if let Some(excused) = keep(held, since, &rules.consumer, pin!(held.excused())).await {
-        rules.attempts.learn(excused);
-    }
-    rules.attempts.used(held.delivery())
+    let asking = pin!(attempts.refresh(*since, held.excused()));
+    keep(held, since, &rules.consumer, asking).await;
+    attempts.used(held.delivery())
 }
 
 /// Settles a delivery that is not tried, for its message seems to have had far more attempts than it may have. If it is

@@ -14,9 +14,18 @@ pub struct ServerCheck {
     /// What works and may not be wanted.
     pub warnings: Vec<String>,
     /// What is missing and a host would make.
-    pub made: Vec<String>,
+    pub made: Vec<ToMake>,
     /// What could not be looked at, and why.
     pub unchecked: Vec<String>,
+}
+
+/// Something that a host would make.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ToMake {
+    /// The name of the stream that it is; `None` of a consumer. A bucket is a stream.
+    pub stream: Option<String>,
+    /// What it is, as it is told.
+    pub said: String,
 }
 
 /// Something that does not fit the configuration.
@@ -53,6 +62,11 @@ impl ServerCheck {
         }));
     }
 
+    /// Adds a stream that a host would make.
+    pub(super) fn makes_stream(&mut self, name: &str, said: String) {
+        self.made.push(ToMake { stream: Some(name.to_owned()), said });
+    }
+
     /// Adds what could not be looked at, once.
     pub(super) fn not_looked_at(&mut self, what: String) {
         if !self.unchecked.contains(&what) {
@@ -71,7 +85,9 @@ impl ServerCheck {
                 _ => finding.problem = of_it(std::mem::take(&mut finding.problem)),
             }
         }
-        self.made = self.made.into_iter().map(of_it).collect();
+        for made in &mut self.made {
+            made.said = of_it(std::mem::take(&mut made.said));
+        }
         self.unchecked = self.unchecked.into_iter().map(of_it).collect();
         self
     }

@@ -180,7 +180,8 @@ impl Sent {
             Ok(Err(_)) => Err(self.unavailable("is not confirmed: the host stops publishing")),
             Err(_) => Err(self.unavailable(&format!(
                 "was not acknowledged within {ANSWER:?}: its stream, or the server, does not answer; a stream with \
-                 no_ack never does, until it is told to (`nats stream edit NAME --ack`)"
+                 no_ack never does, until it is told to (`nats stream edit NAME --ack`), and where somebody listens to \
+                 `>` the server does not say that no stream takes it"
             ))),
         }
     }

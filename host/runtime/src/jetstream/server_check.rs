@@ -9,7 +9,7 @@ use tracing::instrument::WithSubscriber;
 
 use super::Client;
 use super::bucket;
-use super::finding::{Finding, ServerCheck};
+use super::finding::{Finding, ServerCheck, ToMake};
 use super::journal;
 use super::paused::Moment;
 use super::setup::WorkloadSetup;
@@ -96,9 +96,8 @@ impl Client {
             Err(denial) => return survey.found.push(Finding::denied(self, &denial)),
             Ok(Err(SetupError::NoStream { .. })) if may_create && !queue.subjects.is_empty() => {
                 let subjects = queue.subjects.join(", ");
-                survey
-                    .made
-                    .push(format!("stream {} for {subjects}, and its consumer {}", queue.stream, queue.consumer));
+                let said = format!("stream {} for {subjects}, and its consumer {}", queue.stream, queue.consumer);
+                survey.makes_stream(&queue.stream, said);
                 to_come.subjects.extend(queue.subjects.iter().cloned());
                 if let Some(stream) = as_it_is.stream_to_come()
                     && let Some(verdict) = as_it_is.judged_to_come(&stream).await
@@ -142,7 +141,8 @@ impl Client {
             match result {
                 Ok(Ok(verdict)) => survey.judged(name, (&queue.stream, consumer), &verdict),
                 Ok(Err(SetupError::NoConsumer { .. })) if may_create => {
-                    survey.made.push(format!("consumer {consumer} on stream {}", queue.stream));
+                    let said = format!("consumer {consumer} on stream {}", queue.stream);
+                    survey.made.push(ToMake { stream: None, said });
                     if key == "consumer"
                         && let Some(verdict) = as_it_is.judged_to_come(&stream).await
                     {
@@ -171,9 +171,8 @@ impl Client {
             let finding = match found {
                 Ok(Ok(Ok(_))) => continue,
                 Ok(Ok(Err(_))) if workload.queue.manage == Manage::Create => {
-                    let made = format!("key-value bucket {bucket}");
-                    if !survey.made.contains(&made) {
-                        survey.made.push(made);
+                    if !survey.made.iter().any(|made| made.stream.as_ref() == Some(&stream)) {
+                        survey.makes_stream(&stream, format!("key-value bucket {bucket}"));
                     }
                     continue;
                 }
@@ -245,7 +244,7 @@ impl Client {
             Err(denial) => survey.found.push(Finding::denied(self, &denial)),
             Ok(Err(error)) => survey.found.push(wrong(&error.to_string())),
             Ok(Ok(Some(state))) => survey.found.extend(state.config.problem(bucket).as_deref().map(wrong)),
-            Ok(Ok(None)) if may_create => survey.made.push(format!("bucket {bucket} of the fleet")),
+            Ok(Ok(None)) if may_create => survey.makes_stream(&name, format!("bucket {bucket} of the fleet")),
             Ok(Ok(None)) => {
                 let remedy = format!("make it (`nats kv add {bucket}`), or let one workload have manage = \"create\"");
                 survey.found.push(Finding::new(&key, format!("there is no bucket {bucket}"), remedy));
@@ -267,7 +266,7 @@ impl Client {
             Ok(Err(finding)) => survey.found.push(finding),
             Ok(Ok(true)) => {}
             Ok(Ok(false)) => {
-                survey.made.push(format!("stream {name} for {subjects}"));
+                survey.makes_stream(name, format!("stream {name} for {subjects}"));
                 self.free(&[subjects.to_owned()], name, key, survey).await;
             }
         }

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::Client;
-use super::finding::{Finding, ServerCheck};
+use super::finding::{Finding, ServerCheck, ToMake};
 use super::settings::{ConsumerConfig, rival};
 use crate::config::Workload;
 
@@ -101,10 +101,9 @@ impl Client {
     }
 }
 
-/// How many streams are among what is made: all is one, but for consumers. Several workloads may name the same.
-fn streams(made: &[String]) -> usize {
-    let streams = made.iter().filter(|made| !made.starts_with("consumer "));
-    streams.filter_map(|made| made.split(" for ").next()).collect::<BTreeSet<_>>().len()
+/// How many streams are among what is made. Several workloads may name the same.
+fn streams(made: &[ToMake]) -> usize {
+    made.iter().filter_map(|made| made.stream.as_ref()).collect::<BTreeSet<_>>().len()
 }
 
 /// The consumers of a stream that a file names and that are there already.
@@ -235,15 +234,9 @@ mod tests {
 
     #[test]
     fn a_stream_of_several_workloads_is_one() {
-        let made = [
-            "stream IN for in.*, and its consumer a-p0",
-            "stream IN for in.*, and its consumer a-p1",
-            "consumer b on stream OTHER",
-            "key-value bucket seen",
-            "stream TIDEGATE_DEAD for tidegate.dead.*",
-            "bucket FLEET of the fleet",
-        ];
-        assert_eq!(streams(&made.map(str::to_owned)), 4);
+        let made = [Some("IN"), Some("IN"), None, Some("KV_seen"), Some("TIDEGATE_DEAD"), Some("KV_FLEET")];
+        let made = made.map(|stream| ToMake { stream: stream.map(str::to_owned), said: String::new() });
+        assert_eq!(streams(&made), 4);
     }
 
     #[test]

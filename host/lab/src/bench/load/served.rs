@@ -133,7 +133,7 @@ fn workload(task: &HostTask, like: &Workload, number: u32) -> Workload {
     workload.queue.consumer = consumer(number);
     workload.queue.filter = vec![format!("{}.{number}.*", task.stream)];
     (workload.scale.min, workload.scale.max) = (task.workers, task.workers);
-    let held = i64::from(task.workers).saturating_mul(i64::try_from(workload.pull.batch).unwrap_or(i64::MAX));
+    let held = workload.pull.held_by(task.workers);
     workload.queue.max_ack_pending = workload.queue.max_ack_pending.max(held.saturating_mul(2));
     if task.publications == 0 {
         workload.handler = "reply".to_owned();

@@ -8,7 +8,7 @@ use super::mapping::{keyed_by_partition, mapped, unmapped};
 use super::overlap::{Reserved, circular};
 use super::refusal::SettingsRefusal;
 use super::stored::unmatched;
-use super::stream_keys;
+use super::stream_keys::{self, differing};
 use crate::config::units::show_duration;
 use crate::config::{Manage, Workload};
 use crate::delivery::consumer_settings::{ConsumerFlow, ConsumerSettings, PullLimits};
@@ -300,17 +300,11 @@ fn settings(config: &ConsumerConfig) -> ConsumerSettings {
     }
 }
 
-/// How many deliveries all workers may hold.
-fn held(workload: &Workload) -> i64 {
-    let batch = i64::try_from(workload.pull.batch).unwrap_or(i64::MAX);
-    i64::from(workload.scale.max).saturating_mul(batch)
-}
-
 /// Settings that make the consumer slower than the configuration expects.
 fn slows(config: &ConsumerConfig, workload: &Workload, edit: &Edit<'_>) -> Vec<String> {
     let mut warnings = Vec::new();
     let (workers, batch) = (i64::from(workload.scale.max), i64::try_from(workload.pull.batch).unwrap_or(i64::MAX));
-    let (pending, held) = (config.max_ack_pending, held(workload));
+    let (pending, held) = (config.max_ack_pending, workload.pull.held_by(workload.scale.max));
     if pending > 0 && pending < held {
         warnings.push(format!(
             "the consumer's max_ack_pending is less than scale.max x pull.batch: {pending} and {workers} x {batch}; \
@@ -407,10 +401,7 @@ fn differs(config: &ConsumerConfig, stream: &StreamConfig, workload: &Workload, 
     let (queue, creates) = (&workload.queue, workload.queue.manage == Manage::Create);
     let mut warnings = Vec::new();
     let mut differ = |key: &str, has: String, wanted: String, mends: String| {
-        warnings.push(format!(
-            "{key} of the configuration is {wanted}, and the consumer has {has}, which counts: make it what you want \
-             with {mends}, or change the file"
-        ));
+        warnings.push(differing((key, &wanted), ("consumer", &has), &mends));
     };
     let ack_wait = duration(config.ack_wait);
     if config.backoff.is_empty() && ack_wait != queue.ack_wait && (creates || queue.ack_wait != ACK_WAIT) {
@@ -432,7 +423,8 @@ fn differs(config: &ConsumerConfig, stream: &StreamConfig, workload: &Workload, 
     }
     // Where the file has no such key, more than is needed is what an earlier file needed, and does no harm.
     // Where there are fewer still, that was said already.
-    let too_few = creates && least.is_some() && (held(workload).max(1)..wanted).contains(&has);
+    let too_few =
+        creates && least.is_some() && (workload.pull.held_by(workload.scale.max).max(1)..wanted).contains(&has);
     let filters = config.filters();
     if creates && queue.filters().is_empty() && !filters.is_empty() {
         differ("filter", filters.join(", "), "none".to_owned(), edit.with("--filter='>'"));

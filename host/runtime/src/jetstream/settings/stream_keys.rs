@@ -11,10 +11,7 @@ pub(super) fn differ(stream: &StreamConfig, queue: &Queue) -> Vec<String> {
     let edit = |flag: &str| format!("`nats stream edit {} {flag}`", stream.name);
     let mut warnings = Vec::new();
     let mut differ = |key: &str, has: &str, wanted: &str, mends: String| {
-        warnings.push(format!(
-            "{key} of the configuration is {wanted}, and the stream has {has}, which counts: make it what you want \
-             with {mends}, or change the file"
-        ));
+        warnings.push(differing((key, wanted), ("stream", has), &mends));
     };
     if sorted(&stream.subjects) != sorted(&queue.subjects) {
         let (has, wanted) = (stream.subjects.join(", "), queue.subjects.join(", "));
@@ -28,9 +25,10 @@ pub(super) fn differ(stream: &StreamConfig, queue: &Queue) -> Vec<String> {
     };
     if !stream.retention.is_empty() && stream.retention != wanted {
         // The server lets no stream become a work queue, or be one no longer.
-        let mends = match stream.is_workqueue() || queue.retention == Retention::Workqueue {
-            true => format!("a stream that is made anew (`nats stream rm {}`)", stream.name),
-            false => edit(&format!("--retention={wanted}")),
+        let mends = if stream.is_workqueue() || queue.retention == Retention::Workqueue {
+            format!("a stream that is made anew (`nats stream rm {}`)", stream.name)
+        } else {
+            edit(&format!("--retention={wanted}"))
         };
         differ("retention", &stream.retention, wanted, mends);
     }
@@ -39,6 +37,14 @@ pub(super) fn differ(stream: &StreamConfig, queue: &Queue) -> Vec<String> {
         differ("max-bytes", &has, &format!("{wanted} bytes"), edit(&format!("--max-bytes={wanted}")));
     }
     warnings
+}
+
+/// That a `key` says one thing and what is there has another.
+pub(super) fn differing((key, wanted): (&str, &str), (what, has): (&str, &str), mends: &str) -> String {
+    format!(
+        "{key} of the configuration is {wanted}, and the {what} has {has}, which counts: make it what you want with \
+         {mends}, or change the file"
+    )
 }
 
 fn sorted(subjects: &[String]) -> Vec<&String> {

@@ -11,7 +11,8 @@ use wasmtime::component::Component;
 
 use super::cache::{self, CacheError};
 use super::compiler::{self, CompileFor, Compiler};
-use super::inspect::{Inspection, KindError, inspect};
+use super::inspect::{Inspection, inspect};
+use super::kind_error::KindError;
 use super::refusal::{LoadError, PluginRefusal};
 use super::source::{FileContent, read, read_signature};
 use crate::config::{Compile, Limits, Origin, Plugins};

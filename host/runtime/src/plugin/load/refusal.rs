@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use rustix::io::Errno;
 
-use super::inspect::{KindError, some};
+use super::kind_error::{KindError, some};
 use crate::contract::Fault;
 use crate::digest::Digest;
 use crate::plugin::capability::messaging::STREAMED_HANDLER;
