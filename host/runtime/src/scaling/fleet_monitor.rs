@@ -171,7 +171,6 @@ impl<P: Policies, S: Source> FleetMonitor<P, S> {
     fn follow(&mut self, woken: bool) {
         let share = self.member.share().unwrap_or(0);
         let needed = woken || (self.monitor.waiting)();
-        let count = carried_out(share, (0, u32::MAX), self.monitor.desired.get(), needed);
         (self.park)(self.member.parks());
         if let Some(starts) = &self.monitor.starts {
             self.member.divide(starts.parts().unwrap_or(1), |part| starts.divide(part));
@@ -182,7 +181,7 @@ impl<P: Policies, S: Source> FleetMonitor<P, S> {
             (None, Some(leader)) => format!("the share that {leader} has planned"),
             (None, None) => "the share of the last plan".to_owned(),
         };
-        self.monitor.set(count, &reason);
+        self.monitor.settle(&reason, |before, woken| carried_out(share, (0, u32::MAX), before, needed || woken));
     }
 
     /// Goes on from where the leader before has left it, if this host has just begun to lead.

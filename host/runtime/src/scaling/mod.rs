@@ -18,6 +18,7 @@ pub mod plan;
 pub(crate) mod policy_state;
 pub(crate) mod shadow;
 pub(crate) mod supervisor;
+mod tell;
 pub(crate) mod window;
 pub mod workers;
 

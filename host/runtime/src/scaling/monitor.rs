@@ -25,7 +25,8 @@ use crate::scaling::history::History;
 use crate::scaling::observe::ObservationBuilder;
 use crate::scaling::policy_state::ActivePolicy;
 use crate::scaling::shadow::{Tick, Ticks};
-use crate::scaling::workers::{Desired, Workers};
+use crate::scaling::tell::{tell_scaled, tell_woken};
+use crate::scaling::workers::{Desired, Settled, Workers};
 use crate::scaling::{carried_out, clamp};
 
 /// After how many failures in a row a condition of the workload is raised, and after how many more its text is renewed.
@@ -163,7 +164,7 @@ impl<P: Policies, S: Source> Monitor<P, S> {
         let call = self.policy.decide(&seen, sample.arrivals).await;
         let decision = call.as_ref().and_then(|call| call.answer.as_ref().ok());
         let live = decision.map(|decision| clamp(decision.desired, seen.min, seen.max));
-        let made = decision.map(|decision| self.act(decision, &seen, needed, woken));
+        let made = decision.map(|decision| self.act(decision, &seen, needed));
         if let Some(call) = call {
             state.undecided.count(self, call.answer.as_ref().err().map(ToString::to_string));
             self.policy.record(call, made);
@@ -207,19 +208,19 @@ impl<P: Policies, S: Source> Monitor<P, S> {
     }
 
     /// Carries a decision out.
-    fn act(&self, decision: &Decision, seen: &Observation, needed: bool, woken: bool) -> Change {
+    pub(super) fn act(&self, decision: &Decision, seen: &Observation, needed: bool) -> Change {
         let chosen = self.chosen.get();
-        let to = match chosen {
-            Some(set) => self.chosen_count(set, needed),
-            None => carried_out(decision.desired, (seen.min, seen.max), self.desired.get(), needed),
-        };
-        self.history.decided(decision, to, woken);
-        let (desired, reason) = (decision.desired, &decision.reason);
-        tracing::debug!(workload = %self.workload, ?seen, desired, reason, "decision");
-        let from = match chosen {
-            Some(set) => self.set(to, &set.reason()),
-            None => self.set(to, reason),
-        };
+        let reason = chosen.map_or_else(|| decision.reason.clone(), |set| set.reason());
+        tracing::debug!(workload = %self.workload, ?seen, desired = decision.desired, decision.reason, "decision");
+        let Settled { from, to, woken } = self.settle(&reason, |before, woken| {
+            let needed = needed || woken;
+            let to = match chosen {
+                Some(set) => self.chosen_count(set, before, needed),
+                None => carried_out(decision.desired, (seen.min, seen.max), before, needed),
+            };
+            self.history.decided(decision, to, woken);
+            to
+        });
         // The worker that a message has started is told with the first decision after it.
         Change { from: if woken { 0 } else { from }, to, set_by_person: chosen.is_some() }
     }
@@ -227,13 +228,13 @@ impl<P: Policies, S: Source> Monitor<P, S> {
     /// Carries out at once what a person has set, also where the policy cannot be asked.
     fn obey(&self, set: SetCount) {
         let needed = (self.waiting)();
-        self.set(self.chosen_count(set, needed), &set.reason());
+        self.settle(&set.reason(), |before, woken| self.chosen_count(set, before, needed || woken));
     }
 
     /// A person may go below `scale.min`. The last worker stays while it is needed, as with a policy that wants none.
-    fn chosen_count(&self, set: SetCount, needed: bool) -> u32 {
+    fn chosen_count(&self, set: SetCount, before: u32, needed: bool) -> u32 {
         let max = self.consumer.employable(&self.scale).max;
-        carried_out(set.count, (0, max), self.desired.get(), needed)
+        carried_out(set.count, (0, max), before, needed)
     }
 
     /// Moves to the newest generation of the policy if it accepts the settings. Otherwise the one before stays. Returns
@@ -282,15 +283,25 @@ impl<P: Policies, S: Source> Monitor<P, S> {
         self.conditions.forget(Part::Signals);
     }
 
-    /// Sets how many workers are wanted, and returns how many were.
-    pub(super) fn set(&self, to: u32, reason: &str) -> u32 {
+    /// Sets how many workers are wanted.
+    pub(super) fn set(&self, to: u32, reason: &str) {
         let from = self.desired.set(to);
+        self.tell_scaled(from, to, reason);
+    }
+
+    /// Sets as many workers as a decision comes to: see [`Desired::settle`].
+    pub(super) fn settle(&self, reason: &str, decide: impl FnOnce(u32, bool) -> u32) -> Settled {
+        let settled = self.desired.settle(decide);
+        self.tell_scaled(settled.from, settled.to, reason);
+        settled
+    }
+
+    fn tell_scaled(&self, from: u32, to: u32, reason: &str) {
         if from != to {
-            tracing::info!(workload = %self.workload, reason, "scaling {from} -> {to}");
-            let workload = self.workload.clone();
-            self.events.tell(Event::Scaled { workload, from, to, reason: reason.to_owned() });
+            // Before what came after it.
+            tell_woken(&self.desired, &self.events, &self.workload);
+            tell_scaled(&self.events, &self.workload, (from, to), reason);
         }
-        from
     }
 }
 

@@ -19,8 +19,8 @@ use crate::delivery::slow_lane::roam;
 use crate::delivery::worker::{Worker, WorkerMode, WorkerShared};
 use crate::events::Event;
 use crate::ports::{Handlers, Held};
-use crate::scaling::history::WOKEN;
 use crate::scaling::plan::{Candidate, plan};
+use crate::scaling::tell::tell_woken;
 use crate::scaling::workers::{Desired, Workers};
 
 /// The shortest and the longest wait before a worker that ended by itself is replaced.
@@ -141,7 +141,7 @@ impl<D: Held, H: Handlers> Supervisor<D, H> {
         let mut changes = self.desired.count.subscribe();
         loop {
             let woken = self.wake();
-            let wanted = *changes.borrow_and_update();
+            let wanted = changes.borrow_and_update().count;
             let fitting = self.fitting(wanted);
             let room_changes = self.handlers.room_changed(fitting < wanted);
             self.become_as_many(fitting, woken).await;
@@ -201,7 +201,8 @@ impl<D: Held, H: Handlers> Supervisor<D, H> {
         self.shared.inbox.set_workers(self.working);
         if woken {
             sleep(FIRST_REPLY).await;
-            self.announce_wake();
+            tell_woken(&self.desired, &self.shared.observer, &self.shared.workload);
+            self.desired.woken.notify_one();
         }
         self.announce_started(&started);
     }
@@ -217,11 +218,7 @@ impl<D: Held, H: Handlers> Supervisor<D, H> {
     /// Sets the desired count to one if a message waits and no worker is desired. Changes nothing during the pause
     /// after a worker that could not start. Returns whether the count was set.
     fn wake(&self) -> bool {
-        let wake = self.desired.get() == 0 && self.not_before.is_none() && !self.shared.inbox.is_empty();
-        if wake {
-            self.desired.set(1);
-        }
-        wake
+        self.not_before.is_none() && !self.shared.inbox.is_empty() && self.desired.wake()
     }
 
     /// How many of the desired workers there is room for. If not for all, a condition is raised.
@@ -240,14 +237,6 @@ impl<D: Held, H: Handlers> Supervisor<D, H> {
             self.shared.conditions.clear(Part::Workers);
         }
         desired.min(most)
-    }
-
-    fn announce_wake(&self) {
-        let workload = self.shared.workload.clone();
-        let reason = WOKEN.to_owned();
-        tracing::info!(workload = %workload, reason, "scaling 0 -> 1");
-        self.shared.observer.tell(Event::Scaled { workload, from: 0, to: 1, reason });
-        self.desired.woken.notify_one();
     }
 
     /// Starts and drains workers; returns the numbers of those that were started.

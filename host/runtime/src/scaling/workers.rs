@@ -13,27 +13,86 @@ use crate::delivery::counters::{Stats, Tally};
 /// The number of workers that is desired. The monitor sets it, and so does a message that finds no worker.
 #[derive(Debug)]
 pub(crate) struct Desired {
-    pub(super) count: watch::Sender<u32>,
+    pub(super) count: watch::Sender<Wanted>,
     /// Wakes the monitor: a message found no worker.
     pub woken: Notify,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Wanted {
+    pub count: u32,
+    /// Whether a message has started the first worker, and nothing was decided since.
+    woken: bool,
+    /// Whether that is still to be told.
+    untold: bool,
+}
+
+/// What a decision came to.
+pub(super) struct Settled {
+    /// How many were wanted before it.
+    pub from: u32,
+    /// How many are wanted now.
+    pub to: u32,
+    /// Whether a message has started the first worker since the decision before.
+    pub woken: bool,
 }
 
 impl Desired {
     /// Starts with this count.
     pub(crate) fn new(count: u32) -> Self {
-        Self { count: watch::Sender::new(count), woken: Notify::new() }
+        let wanted = Wanted { count, woken: false, untold: false };
+        Self { count: watch::Sender::new(wanted), woken: Notify::new() }
     }
 
     /// The count now.
     pub(crate) fn get(&self) -> u32 {
-        *self.count.borrow()
+        self.count.borrow().count
     }
 
     /// Sets the count and returns the one before.
     pub(crate) fn set(&self, count: u32) -> u32 {
-        let before = self.get();
-        self.count.send_if_modified(|now| std::mem::replace(now, count) != count);
+        let mut before = count;
+        self.count.send_if_modified(|now| {
+            before = std::mem::replace(&mut now.count, count);
+            now.woken = false;
+            before != count
+        });
         before
+    }
+
+    /// Wants one worker if none is wanted, for a message that waits. Returns whether none was.
+    pub(super) fn wake(&self) -> bool {
+        self.count.send_if_modified(|now| {
+            let wakes = now.count == 0;
+            if wakes {
+                *now = Wanted { count: 1, woken: true, untold: true };
+            }
+            wakes
+        })
+    }
+
+    /// Sets the count to what a decision makes of the one before and of whether a message has started the first worker
+    /// since the last decision. No message comes between: a worker that it starts is not taken away unseen.
+    pub(super) fn settle(&self, decide: impl FnOnce(u32, bool) -> u32) -> Settled {
+        let mut settled = Settled { from: 0, to: 0, woken: false };
+        self.count.send_if_modified(|now| {
+            let woken = std::mem::take(&mut now.woken);
+            let to = decide(now.count, woken);
+            let before = std::mem::replace(&mut now.count, to);
+            settled = Settled { from: before, to, woken };
+            before != to
+        });
+        settled
+    }
+
+    /// Whether it is still to be told that a message has started the first worker. The one who asks tells it.
+    pub(super) fn take_untold(&self) -> bool {
+        let mut untold = false;
+        self.count.send_if_modified(|now| {
+            untold = std::mem::take(&mut now.untold);
+            false
+        });
+        untold
     }
 }
 

@@ -15,13 +15,14 @@ use crate::config::{Limits, Scale, SignalSource};
 use crate::contract::{Author, Fault};
 use crate::delivery::consumer_settings::Effective;
 use crate::delivery::counters::Work;
-use crate::events::Observer;
+use crate::events::{Event, Observer};
 use crate::fleet::entries::{HostId, Report};
 use crate::fleet::host::Fleet;
 use crate::journal::{Journal, PolicyBounds, Role};
 use crate::ports::{FleetBucket, KeyChanges, KvEntry, KvError, KvFuture, Policy, ServerAway};
 use crate::scaling::policy_state::{ActivePolicy, PolicySetup};
 use crate::scaling::shadow::Ticks;
+use crate::scaling::tell::tell_woken;
 use crate::scaling::workers::Desired;
 
 /// A bucket that cannot be used.
@@ -279,4 +280,33 @@ async fn a_generation_of_the_policy_that_is_refused_changes_nothing_and_one_that
     trial.leads_in_vain();
     trial.monitor.newer().await;
     assert_eq!(trial.told(), [Part::Signals]);
+}
+
+/// It may come while the policy is asked for what was seen before it.
+#[test]
+fn the_worker_that_a_message_starts_before_a_decision_is_known_to_it_and_told_before_what_it_changes() {
+    let mut trial = Trial::new(&[]);
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let tells = told.clone();
+    trial.monitor.monitor.events = Observer::new(move |event| {
+        if let Event::Scaled { from, to, .. } = event {
+            tells.lock().push((from, to));
+        }
+    });
+    let monitor = &trial.monitor.monitor;
+    let act = |desired| {
+        let decision = Decision { desired, reason: "asked before".to_owned(), state: Vec::new() };
+        let Change { from, to, .. } = monitor.act(&decision, &Observation { max: 4, ..Observation::default() }, false);
+        (from, to)
+    };
+    assert_eq!(act(0), (0, 0));
+    assert!(monitor.desired.wake());
+    assert!(!monitor.desired.wake(), "there is one");
+    assert_eq!(act(0), (0, 1));
+    assert_eq!(monitor.history.scaling().last.back().unwrap().reason, "a message arrived; asked before");
+    assert_eq!(act(3), (1, 3));
+    assert_eq!(*told.lock(), [(0, 1), (1, 3)]);
+    tell_woken(&monitor.desired, &monitor.events, &monitor.workload);
+    assert_eq!(act(0), (3, 0));
+    assert_eq!(*told.lock(), [(0, 1), (1, 3), (3, 0)]);
 }
