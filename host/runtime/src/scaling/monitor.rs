@@ -211,7 +211,7 @@ impl<P: Policies, S: Source> Monitor<P, S> {
     pub(super) fn act(&self, decision: &Decision, seen: &Observation, needed: bool) -> Change {
         let chosen = self.chosen.get();
         let reason = chosen.map_or_else(|| decision.reason.clone(), |set| set.reason());
-        tracing::debug!(workload = %self.workload, ?seen, desired = decision.desired, decision.reason, "decision");
+        tracing::debug!(workload = %self.workload, ?seen, desired = decision.desired, reason = decision.reason, "decision");
         let Settled { from, to, woken } = self.settle(&reason, |before, woken| {
             let needed = needed || woken;
             let to = match chosen {
