@@ -211,12 +211,13 @@ impl<P: Policies, S: Source> Monitor<P, S> {
     pub(super) fn act(&self, decision: &Decision, seen: &Observation, needed: bool) -> Change {
         let chosen = self.chosen.get();
         let reason = chosen.map_or_else(|| decision.reason.clone(), |set| set.reason());
-        tracing::debug!(workload = %self.workload, ?seen, desired = decision.desired, reason = decision.reason, "decision");
+        let Decision { desired, reason: why, .. } = decision;
+        tracing::debug!(workload = %self.workload, ?seen, desired, reason = why, "decision");
         let Settled { from, to, woken } = self.settle(&reason, |before, woken| {
             let needed = needed || woken;
             let to = match chosen {
                 Some(set) => self.chosen_count(set, before, needed),
-                None => carried_out(decision.desired, (seen.min, seen.max), before, needed),
+                None => carried_out(*desired, (seen.min, seen.max), before, needed),
             };
             self.history.decided(decision, to, woken);
             to
