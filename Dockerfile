@@ -20,7 +20,8 @@ USER 65532:65532
 WORKDIR /etc/tidegate
 ENV XDG_CACHE_HOME=/var/cache
 
-# Asks the address that is `http` in tidegate.toml, and is unhealthy where none is.
+# Asks the address that is `http` in tidegate.toml, and is unhealthy where none is. It reads the file as it is now: where
+# that may become another than the host was started with, name the address (`--http 8222`).
 HEALTHCHECK --interval=10s --timeout=6s --start-period=60s CMD ["/usr/bin/tidegate", "health"]
 # What drains on SIGTERM has `grace` for it (30 s): stop it with `docker stop --time 60`.
 STOPSIGNAL SIGTERM

@@ -87,6 +87,26 @@ impl Settings {
         })
     }
 
+    /// Takes a duration as [`Settings::take_duration`] does, that lies within `range`. `wanted` says in the error what
+    /// would be right: `must be {wanted}`.
+    ///
+    /// # Errors
+    /// The value is not a duration or lies outside `range`.
+    pub fn take_duration_in(
+        &mut self,
+        key: &'static str,
+        default: Duration,
+        range: RangeInclusive<Duration>,
+        wanted: &str,
+    ) -> Result<Duration, String> {
+        let text = self.left.iter().find(|(name, _)| name == key).map(|(_, text)| text.clone());
+        let duration = self.take_duration(key, default)?;
+        match text {
+            Some(text) if !range.contains(&duration) => Err(format!("{key} = \"{text}\": must be {wanted}")),
+            _ => Ok(duration),
+        }
+    }
+
     /// Takes one of the words in `choices` and gives what stands beside it.
     ///
     /// # Errors
@@ -177,6 +197,18 @@ mod tests {
             let duration = settings(&[("d", text)]).take_duration("d", Duration::ZERO).unwrap();
             assert_eq!(millis(duration), ms, "{text}");
         }
+    }
+
+    #[test]
+    fn a_duration_out_of_its_range_is_refused_as_it_was_written() {
+        let range = Duration::from_secs(6)..=Duration::from_secs(3600);
+        let take =
+            |text: &str| settings(&[("d", text)]).take_duration_in("d", Duration::ZERO, range.clone(), "from 6s to 1h");
+        assert_eq!(take("1m"), Ok(Duration::from_secs(60)));
+        for wrong in ["5s", "61m", "1ns", " 2s "] {
+            assert_eq!(take(wrong).unwrap_err(), format!("d = \"{wrong}\": must be from 6s to 1h"));
+        }
+        assert!(take("soon").unwrap_err().contains("must be a duration like"));
     }
 
     #[test]

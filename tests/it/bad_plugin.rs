@@ -1,5 +1,6 @@
 //! Plugin files and plugin directories that cannot be used. `check` fails on them; `run` says so and waits.
 
+use std::io::Write as _;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
@@ -187,6 +188,39 @@ async fn a_file_that_costs_too_much_is_refused_with_the_setting_that_bounds_it()
     refused(&["--compile-time", "1s"], &too_long).await;
     let too_much = ["compiling it took more than 128MiB of memory; raise plugins.compile-memory or make it smaller"];
     refused(&["--compile-memory", "128MiB"], &too_much).await;
+}
+
+/// A component of some megabytes: with a section that says nothing.
+fn large(component: &[u8], bytes: usize) -> Vec<u8> {
+    let name = b"\x07padding";
+    let mut length = u32::try_from(name.len() + bytes).unwrap();
+    let mut section = vec![0];
+    while length >= 0x80 {
+        section.push(u8::try_from(length & 0x7f).unwrap() | 0x80);
+        length >>= 7;
+    }
+    section.push(u8::try_from(length).unwrap());
+    [component, &section, name, &vec![0; bytes]].concat()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_copied_slowly_is_told_as_loaded_when_it_is_whole() {
+    let (server, plugins) = (nats().await, plugins());
+    let whole = large(probes::WORKER_V1, 3 << 20);
+    let (half, rest) = whole.split_at(2 << 20);
+    install(plugins.path(), "slow", half);
+    let mut host = host(&server, plugins.path(), "slow", "fixed", &[]);
+    // A half that stays is refused, and one that grows is waited for.
+    host.line_with("it ends in the middle").await;
+    let path = plugins.path().join("slow.wasm");
+    let mut file = std::fs::File::options().append(true).open(&path).unwrap();
+    file.write_all(rest).unwrap();
+    drop(file);
+    host.line_with(&format!("loaded {}", path.display())).await;
+    host.signal(Signal::TERM);
+    let ended = host.end().await;
+    let told = ended.stderr.matches("compiling it may take some seconds").count();
+    assert_eq!((ended.code, told), (Some(0), 1), "{}", ended.stderr);
 }
 
 #[tokio::test]

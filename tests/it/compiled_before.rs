@@ -1,9 +1,12 @@
 //! What was compiled for an earlier run of a host.
 
+use std::process::Stdio;
+
 use rustix::process::Signal;
 use tidegate_artifacts::{policies, workers};
 
 use crate::support::cli::{Running, tidegate};
+use crate::support::eventually;
 use crate::support::nats::nats;
 
 /// The handler that replies, with a core module that nothing uses and that takes hundreds of megabytes to compile.
@@ -54,4 +57,16 @@ async fn a_host_that_starts_again_compiles_only_what_its_cache_does_not_have() {
     assert!(refused.contains("compile-memory"), "{refused}");
     second.signal(Signal::TERM);
     assert_eq!(second.end().await.code, Some(0));
+}
+
+#[tokio::test]
+async fn the_process_that_compiles_is_the_first_that_a_system_without_memory_ends() {
+    let dir = tempfile::tempdir().unwrap();
+    let cache = dir.path().to_str().unwrap();
+    let bounds = ["--memory", "1073741824", "--cpu-seconds", "60"];
+    let mut command = tidegate(["compile", "--handler", "--cache-dir", cache].iter().chain(&bounds));
+    // It waits for the component.
+    let process = command.stdin(Stdio::piped()).kill_on_drop(true).spawn().unwrap();
+    let score = format!("/proc/{}/oom_score_adj", process.id().unwrap());
+    eventually("it says so", async || std::fs::read_to_string(&score).unwrap().trim() == "1000").await;
 }

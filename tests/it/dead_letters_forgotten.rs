@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use async_nats::jetstream::stream::{Config, DiscardPolicy, RetentionPolicy};
+use async_nats::jetstream::stream::{Config, DiscardPolicy, RetentionPolicy, SubjectTransform};
 use tidegate_runtime::config::{DeadLetters, Retry, Workload};
 
 use crate::support::cli::{Ended, run};
@@ -57,6 +57,45 @@ async fn a_stream_that_keeps_letters_only_for_consumers_is_not_used() {
     let made = Config { retention: RetentionPolicy::Interest, ..letters(DEAD) };
     let remedy = "`nats stream edit TIDEGATE_DEAD --retention=limits`";
     waits_until_mended("interested", made, "it has interest retention", remedy).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_that_stores_letters_where_nobody_looks_for_them_is_not_used() {
+    let transform = SubjectTransform { source: "tidegate.dead.*".into(), destination: "x.{{wildcard(1)}}".into() };
+    let made = Config { subject_transform: Some(transform), ..letters(DEAD) };
+    let remedy = "`nats stream edit TIDEGATE_DEAD --no-transform`";
+    waits_until_mended("hidden", made, "it maps `tidegate.dead.*` to `x.{{wildcard(1)}}`", remedy).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_stream_of_letters_is_not_to_throw_any_away() {
+    let made = Config { max_messages: 2, discard: DiscardPolicy::New, ..letters(DEAD) };
+    let site = Site::new().await;
+    site.js.create_stream(made).await.unwrap();
+    let host = Host::start_at(site, vec![once("full")]).await;
+    for _ in 0..3 {
+        host.publish("in.full.a", "reject me").await;
+    }
+    log::logged(&["\"ERROR\"", "\"full\"", "\"dead-letters\"", "`tidegate dead redrive`"]).await;
+    assert_eq!(log::count(&["\"full\"", "--discard=old"]), 0);
+    host.js.get_stream(DEAD).await.unwrap().purge().await.unwrap();
+    host.stored_count(DEAD, 1).await;
+    host.settled("full").await;
+}
+
+#[tokio::test]
+async fn check_warns_of_a_stream_that_takes_small_letters_and_takes_one_that_is_bound_to_more() {
+    let site = Site::new().await;
+    site.stream("orders", &["orders.>"]).await;
+    let subjects = vec!["tidegate.dead.>".to_owned()];
+    let made = Config { max_message_size: 200, subjects, ..letters(DEAD) };
+    site.js.create_stream(made.clone()).await.unwrap();
+    let ended = check(&site, "orders").await;
+    let warning = "stream TIDEGATE_DEAD for dead letters: its max_msg_size is 200";
+    assert!(ended.code == Some(0) && ended.said().contains(warning), "{}", ended.said());
+    site.js.update_stream(Config { max_message_size: -1, ..made }).await.unwrap();
+    let ended = check(&site, "orders").await;
+    assert!(ended.code == Some(0) && !ended.said().contains("for dead letters"), "{}", ended.said());
 }
 
 #[tokio::test(flavor = "multi_thread")]

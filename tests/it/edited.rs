@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tidegate_runtime::config::{Grants, Limits, Queue, Retention, Retry, Workload};
+use tidegate_runtime::config::{Grants, Limits, Manage, Queue, Retention, Retry, Workload};
 
 use crate::support::host::{Host, policy, workers, workload};
 use crate::support::site::{DEAD, Site};
@@ -21,7 +21,7 @@ pub(crate) async fn api(site: &Site, subject: &str, body: &Value) -> Result<Valu
 }
 
 /// Changes settings of a workload's consumer.
-async fn edit(site: &Site, name: &str, settings: Value) {
+pub(crate) async fn edit(site: &Site, name: &str, settings: Value) {
     let consumer = format!("{name}-workers");
     let info = api(site, &format!("CONSUMER.INFO.{name}.{consumer}"), &json!({})).await.unwrap();
     let mut config = info["config"].clone();
@@ -80,6 +80,50 @@ async fn a_max_deliver_that_is_set_while_a_host_works_stops_its_pulls_until_it_i
     edit(&host, "capped", json!({ "max_deliver": -1 })).await;
     host.settled("capped").await;
     log::logged(&["works again", "\"capped\"", "\"consumer\""]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_consumer_that_is_refused_and_then_deleted_is_made_anew() {
+    let (host, address) = Host::over_http(Site::new().await, workload("replaced")).await;
+    host.ready(1).await;
+    host.publish("in.replaced.a", "ok").await;
+    host.settled("replaced").await;
+    edit(&host, "replaced", json!({ "max_deliver": 7 })).await;
+    log::logged(&["consumer replaced-workers on stream replaced cannot be used any more"]).await;
+    eventually("no pull waits", async || host.consumer("replaced").await.num_waiting == 0).await;
+    host.delete_consumer("replaced").await;
+    host.publish("in.replaced.a", "ok").await;
+    let stream = host.js.get_stream("replaced").await.unwrap();
+    eventually("it is made anew", async || stream.consumer_info("replaced-workers").await.is_ok()).await;
+    host.settled("replaced").await;
+    eventually("it is ready", async || get(&address, "/readyz").await.0 == 200).await;
+    assert_eq!(host.consumer("replaced").await.config.max_deliver, -1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_wrong_with_a_bound_consumer_is_not_said_of_one_that_is_gone() {
+    let site = Site::new().await;
+    site.stream("vanished", &["in.vanished.>"]).await;
+    let config = json!({ "durable_name": "vanished-workers", "ack_policy": "explicit", "max_deliver": -1 });
+    let body = json!({ "stream_name": "vanished", "config": config });
+    api(&site, "CONSUMER.CREATE.vanished.vanished-workers", &body).await.unwrap();
+    let bound = workload("vanished");
+    let queue = Queue { manage: Manage::Bind, ..bound.queue.clone() };
+    let (host, address) = Host::over_http(site, Workload { queue, ..bound }).await;
+    host.ready(1).await;
+    edit(&host, "vanished", json!({ "max_deliver": 7 })).await;
+    let refused = "vanished-workers on stream vanished cannot be used any more";
+    eventually("it is refused", async || get(&address, "/readyz").await.1.contains(refused)).await;
+    host.delete_consumer("vanished").await;
+    eventually("it is told as gone, and not as refused", async || {
+        let (code, text) = get(&address, "/readyz").await;
+        code == 503 && text.contains("make the stream and the consumer again") && !text.contains(refused)
+    })
+    .await;
+    api(&host, "CONSUMER.CREATE.vanished.vanished-workers", &body).await.unwrap();
+    host.publish("in.vanished.a", "ok").await;
+    host.settled("vanished").await;
+    eventually("it is ready", async || get(&address, "/readyz").await.0 == 200).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -318,7 +362,8 @@ async fn what_a_stream_drops_with_a_consumer_that_is_deleted_is_told() {
     // One that has begun when the last message was there is among them.
     wire.samples("dropped", 3).await;
     host.delete_consumer("dropped").await;
-    log::logged(&["WARN", "\"dropped\"", "the server has dropped what no consumer waited for", "\"unsettled\":5"])
-        .await;
+    log::logged(&["\"ERROR\"", "\"dropped\"", "messages are lost: 5 were not settled at the last look"]).await;
+    let said = "messages may be lost: its stream has interest retention, so the server has dropped what";
+    log::logged(&["\"ERROR\"", "\"dropped\"", said, "\"unsettled\":5"]).await;
     assert_eq!(log::count(&["\"dropped\"", "it goes on where it was known to be settled"]), 0);
 }

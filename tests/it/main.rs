@@ -28,12 +28,14 @@ mod edited;
 mod explain;
 mod fetch;
 mod fleet;
+mod fleet_forged;
 mod fleet_unled;
 mod given_back;
 mod health;
 mod hops;
 mod hosts;
 mod http;
+mod inactive;
 mod journal;
 mod key_value;
 #[cfg(feature = "test-languages")]

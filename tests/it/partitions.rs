@@ -53,8 +53,13 @@ fn text(count: usize, more: &str) -> String {
 
 /// A host of a fleet in this process, with [`COUNT`] of them.
 pub(crate) fn member(site: &Arc<Site>, id: &str, more: &str) -> Host {
+    member_with(site, id, COUNT, more)
+}
+
+/// The same with so many of them.
+fn member_with(site: &Arc<Site>, id: &str, count: usize, more: &str) -> Host {
     let fleet = format!("fleet.bucket = \"FLEET\"\nhost.id = {id:?}\n");
-    let Config { fleet, workloads, .. } = read(&format!("{fleet}{}", text(COUNT, more)));
+    let Config { fleet, workloads, .. } = read(&format!("{fleet}{}", text(count, more)));
     let http = Some("127.0.0.1:0".parse().unwrap());
     Host::run(site.clone(), Config { fleet, http, workloads, ..site.config() })
 }
@@ -358,6 +363,44 @@ async fn partitions_that_are_changed_start_again_where_they_are() {
         host.signal(Signal::TERM);
         assert_eq!(host.end().await.code, Some(0));
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_hosts_get_another_number_of_partitions_one_after_the_other_those_work_them_that_can() {
+    let (site, keys) = (Site::new().await, named(40));
+    if !site.client.is_server_compatible(2, 11, 0) {
+        return;
+    }
+    let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
+    site.stream("OUT", &["out.>"]).await;
+    let one = member(&site, "one", "");
+    one.ready(COUNT).await;
+    let given = async || owners(&site).await;
+    // One that has another number than the mapping takes nothing from the others.
+    let two = member_with(&site, "two", 2, "");
+    let says = async |host: &Host, part: &str| get(&host.address().await, "/readyz").await.1.contains(part);
+    eventually("it is told", async || {
+        says(&two, "the fleet has this workload in 4 partitions, and this host in 2, so it is given none").await
+    })
+    .await;
+    assert_eq!(given().await, BTreeMap::from([("one".to_owned(), COUNT)]));
+    publish(&site, &keys, 0..2).await;
+    settled(&site, COUNT).await;
+    // The mapping is changed, as it is to be where all is settled; and the first host is not.
+    let mut config = site.js.get_stream("work").await.unwrap().cached_info().config.clone();
+    let destination = "{{partition(2,1)}}.in.work.{{wildcard(1)}}".to_owned();
+    config.subject_transform = Some(stream::SubjectTransform { source: "in.work.*".into(), destination });
+    site.js.update_stream(config).await.unwrap();
+    eventually("the other works none", async || says(&one, "4 partitions need another mapping").await).await;
+    eventually("that which can work them has all", async || given().await == BTreeMap::from([("two".to_owned(), 2)]))
+        .await;
+    publish(&site, &keys, 2..4).await;
+    settled(&site, 2).await;
+    in_order(&site, 40, 4).await;
+    eventually("it is told", async || {
+        says(&one, "the fleet has this workload in 2 partitions, and this host in 4, so it is given none").await
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,9 +4,9 @@ use tidegate_runtime::config::{Setting, Workload};
 use tidegate_runtime::events::Event;
 
 use crate::support::cli::{Running, tidegate};
-use crate::support::host::{Host, workload};
+use crate::support::host::{Host, workers, workload};
 use crate::support::site::{DEAD, Site};
-use crate::support::{log, web};
+use crate::support::{eventually, log, web};
 
 /// A workload with the setting `token`.
 fn with(name: &str, token: Setting) -> Workload {
@@ -56,6 +56,25 @@ async fn a_secret_that_is_not_there_is_waited_for_and_costs_no_message_an_attemp
     assert_eq!(host.stored_count("OUT", 1).await.len(), 1);
     assert!(host.stored(DEAD).await.is_empty());
     assert_eq!(host.count(|event| matches!(event, Event::Failed { .. })), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_secret_that_is_not_there_is_told_before_a_message_comes_and_until_it_is_there() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("early-token");
+    let idle = workers("idle", 0);
+    let secret = vec![("token".to_owned(), Setting::File(file.clone()))];
+    let (host, address) = Host::over_http(Site::new().await, Workload { settings: secret, ..idle }).await;
+    let ready = async || web::get(&address, "/readyz").await;
+    eventually("it is told", async || {
+        let (code, text) = ready().await;
+        code == 503 && ["no worker starts", "setting token", "early-token"].iter().all(|part| text.contains(part))
+    })
+    .await;
+    log::logged(&["no worker starts", "setting token", "early-token"]).await;
+    std::fs::write(&file, "hunter2").unwrap();
+    eventually("it is ready", async || ready().await.0 == 200).await;
+    assert_eq!(host.workers("idle"), (0, 0));
 }
 
 #[tokio::test]

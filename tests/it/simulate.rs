@@ -52,6 +52,14 @@ async fn a_picture_is_written_whole_and_a_table_marks_who_misses() {
     assert!(ended.stdout.contains("arrivals  |") && ended.stdout.contains("0 to 1 workers"), "{}", ended.stdout);
     assert!(std::fs::read_to_string(&picture).unwrap().ends_with("</svg>\n"));
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+    // What a link leads to is written, and the link stays.
+    let (real, link) = (dir.path().join("real"), dir.path().join("link"));
+    std::fs::write(&real, "before").unwrap();
+    std::os::unix::fs::symlink(&real, &link).unwrap();
+    let more: Vec<&str> = GENERATED.into_iter().chain(["--plot", link.to_str().unwrap()]).collect();
+    assert_eq!(simulate(plugins.path(), &["step"], &more).await.code, Some(0));
+    assert!(std::fs::symlink_metadata(&link).unwrap().is_symlink());
+    assert!(std::fs::read_to_string(&real).unwrap().ends_with("</svg>\n"));
 }
 
 #[tokio::test]
@@ -59,7 +67,9 @@ async fn what_cannot_be_used_is_told_and_nothing_is_written() {
     let (plugins, dir) = (plugins(), tempfile::tempdir().unwrap());
     let simulate = async |policy: &str, more: &[&str]| simulate(plugins.path(), &[policy], more).await;
     simulate("nix", &GENERATED).await.failed_with(1, &["nix.wasm: there is no such file", "the directory has"]);
-    simulate("probe", &GENERATED).await.failed_with(1, &["probe.wasm: it is a handler, and is used as a policy"]);
+    simulate("probe", &GENERATED)
+        .await
+        .failed_with(1, &["probe.wasm: it is a handler, and is used as a policy; name a policy instead"]);
     let wrong: Vec<&str> = GENERATED.into_iter().chain(["--policy-setting", "wurkers=2"]).collect();
     simulate("fixed", &wrong)
         .await
@@ -73,9 +83,27 @@ async fn what_cannot_be_used_is_told_and_nothing_is_written() {
     simulate("fixed", &[]).await.failed_with(2, &["--trace <FILE>", "--generate <KIND>"]);
     let endless = ["--generate", "poisson:1e6", "--duration", "1000000h"];
     simulate("fixed", &endless).await.failed_with(2, &["--duration <TIME>", "it must be at most 366days"]);
+    let directory: Vec<&str> = GENERATED.into_iter().chain(["--plot", "/"]).collect();
+    simulate("fixed", &directory).await.failed_with(1, &["--plot: cannot write /: it is a directory"]);
+    let slow: Vec<&str> = GENERATED.into_iter().chain(["--start-delay", "10000000000h"]).collect();
+    simulate("fixed", &slow).await.failed_with(2, &["--start-delay <TIME>", "it must be at most 10days"]);
+    let live: Vec<&str> = GENERATED.into_iter().chain(["--live", "10", "--max", "20000"]).collect();
+    simulate("fixed", &live).await.failed_with(1, &["--live: a host runs 10000 workers at most; lower --max"]);
     simulate("fixed", &["--trace", "/dev/zero"])
         .await
         .failed_with(1, &["/dev/zero: it has more than 512 MiB; a trace"]);
+}
+
+#[tokio::test]
+async fn a_live_run_draws_the_picture_too() {
+    let (plugins, dir) = (plugins(), tempfile::tempdir().unwrap());
+    let picture = dir.path().join("live.svg");
+    let live = ["--generate", "constant:20", "--duration", "10s", "--min", "2", "--live", "2", "--slo-ms", "1000"];
+    let more: Vec<&str> = live.into_iter().chain(["--plot", picture.to_str().unwrap()]).collect();
+    // Whether it is as foretold is the machine's business.
+    let ended = simulate(plugins.path(), &["fixed"], &more).await;
+    assert!(ended.stdout.contains("foretold"), "{}", ended.said());
+    assert!(std::fs::read_to_string(&picture).unwrap().ends_with("</svg>\n"));
 }
 
 #[tokio::test]

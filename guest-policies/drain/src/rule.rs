@@ -4,7 +4,7 @@ use std::time::Duration;
 use tidegate_guest::policy::{Decision, Observation};
 use tidegate_guest::{
     Settings,
-    settings::millis,
+    settings::{LONGEST, millis},
     state::{decode, encode},
 };
 use tidegate_guest_history::Means;
@@ -96,10 +96,8 @@ fn write_state(rule: &Rule, memory: &Memory) -> Vec<u8> {
 }
 
 fn take_positive(settings: &mut Settings, key: &'static str, default_s: u64) -> Result<Duration, String> {
-    match settings.take_duration(key, Duration::from_secs(default_s))? {
-        Duration::ZERO => Err(format!("{key} = \"0s\": must be longer than nothing")),
-        duration => Ok(duration),
-    }
+    let range = Duration::from_millis(1)..=LONGEST;
+    settings.take_duration_in(key, Duration::from_secs(default_s), range, "at least 1ms")
 }
 
 impl Rule {

@@ -138,11 +138,8 @@ fn write_state(rule: &Rule, memory: &Memory) -> Vec<u8> {
 
 fn take_window(settings: &mut Settings, key: &'static str, default_s: u64, least_s: u64) -> Result<Duration, String> {
     let (least, most) = (Duration::from_secs(least_s), Duration::from_secs(3600));
-    let window = settings.take_duration(key, Duration::from_secs(default_s))?;
-    if (least..=most).contains(&window) {
-        return Ok(window);
-    }
-    Err(format!("{key} = \"{}ms\": must be a duration from {least_s}s to 1h", millis(window)))
+    let wanted = format!("a duration from {least_s}s to 1h");
+    settings.take_duration_in(key, Duration::from_secs(default_s), least..=most, &wanted)
 }
 
 impl Rule {

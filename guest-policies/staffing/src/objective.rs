@@ -3,7 +3,10 @@
 use crate::bursts::Bursts;
 use crate::erlang;
 use std::time::Duration;
-use tidegate_guest::{Settings, settings::millis};
+use tidegate_guest::{
+    Settings,
+    settings::{LONGEST, millis},
+};
 use tidegate_guest_history::{Ages, Peaks};
 
 /// Over how long a measured service time is smoothed.
@@ -267,8 +270,5 @@ fn reason(seen: &Seen, service_ms: f64, for_rate: u32, notes: &str, by_backlog: 
 }
 
 fn take_positive(settings: &mut Settings, key: &'static str, default: Duration) -> Result<Duration, String> {
-    match settings.take_duration(key, default)? {
-        Duration::ZERO => Err(format!("{key} = \"0s\": must be longer than nothing")),
-        duration => Ok(duration),
-    }
+    settings.take_duration_in(key, default, Duration::from_millis(1)..=LONGEST, "at least 1ms")
 }

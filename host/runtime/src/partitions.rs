@@ -46,9 +46,19 @@ struct Spread {
     /// Whether the plugins of its first partition are loaded: without them this host could work none.
     loaded: watch::Sender<bool>,
     states: Mutex<BTreeMap<u32, Weak<WorkloadState>>>,
-    unable_until: Mutex<Option<Instant>>,
+    unable: Mutex<Option<Unable>>,
     /// Since when partitions that are this host's are cut off, by their number.
     cut_off: Mutex<BTreeMap<u32, Instant>>,
+    /// Since when the plan is for another number of partitions.
+    differs: Mutex<Option<Instant>>,
+}
+
+/// That a partition could not be worked here.
+#[derive(Debug, Clone, Copy)]
+struct Unable {
+    until: Instant,
+    /// How many partitions there were then: what was wrong with those says nothing of others.
+    count: Option<u32>,
 }
 
 impl Partitions {
@@ -89,7 +99,7 @@ impl Partitions {
                 (false, false) => owners::ABLE,
             };
             let partition_workers = Some(seen.wanted());
-            Report { room, running: seen.running(), partition_workers, ..Report::default() }
+            Report { room, running: seen.running(), partition_workers, partitions: seen.count(), ..Report::default() }
         };
         let mut member = Member::of_partitions(self.fleet.clone(), workload, Box::new(report));
         tokio::select! {
@@ -112,8 +122,9 @@ impl Spread {
             has: Arc::new(watch::Sender::new(Has::none())),
             loaded: watch::Sender::new(false),
             states: Mutex::default(),
-            unable_until: Mutex::default(),
+            unable: Mutex::default(),
             cut_off: Mutex::default(),
+            differs: Mutex::default(),
         })
     }
 
@@ -139,7 +150,7 @@ impl Spread {
     }
 
     /// Whether a partition that is this host's cannot be worked here, or could not a short time ago: no worker starts,
-    /// or its server does not let it.
+    /// or its server does not let it, or its consumer is refused, as where the stream maps its subjects otherwise.
     fn is_unable(&self) -> bool {
         let (now, states) = (Instant::now(), self.states());
         let stuck = |state: &WorkloadState| {
@@ -148,7 +159,9 @@ impl Spread {
         };
         let cut_off = |state: &WorkloadState| {
             let parts = [Part::Connection, Part::Setup, Part::Pull, Part::Run];
-            state.conditions.all().iter().any(|(part, _)| parts.contains(part))
+            // A consumer that is paused is so at each host.
+            state.running().is_some_and(|parts| parts.consumer.is_refused())
+                || state.conditions.all().iter().any(|(part, _)| parts.contains(part))
         };
         let has = self.has.borrow().clone();
         let are_cut_off = states.iter().filter(|(number, state)| has.this(*number) && cut_off(state));
@@ -157,11 +170,29 @@ impl Spread {
         since.retain(|number, _| are_cut_off.contains(number));
         are_cut_off.iter().for_each(|number| _ = since.entry(*number).or_insert(now));
         let is_cut_off = since.values().any(|since| now.saturating_duration_since(*since) >= CUT_OFF);
-        let mut until = self.unable_until.lock();
+        let (mut unable, count) = (self.unable.lock(), self.count());
         if is_cut_off || states.iter().any(|(_, state)| stuck(state)) {
-            *until = Some(now + UNABLE);
+            *unable = Some(Unable { until: now + UNABLE, count });
         }
-        until.is_some_and(|until| until > now)
+        unable.is_some_and(|unable| unable.until > now && (count.is_none() || unable.count == count))
+    }
+
+    /// How many partitions this host has the workload in; `None` for a moment where it is started again.
+    fn count(&self) -> Option<u32> {
+        self.first().map(|(count, _)| count)
+    }
+
+    /// What is told where the plan has been for another number of partitions than this host's for a while: hosts are
+    /// changed one after the other.
+    fn difference(&self, count: u32, planned: Option<u32>) -> Option<String> {
+        let mut since = self.differs.lock();
+        let Some(planned) = planned.filter(|planned| *planned != count) else {
+            *since = None;
+            return None;
+        };
+        let now = Instant::now();
+        let lasted = now.saturating_duration_since(*since.get_or_insert(now));
+        (lasted >= CUT_OFF).then(|| differs(count, planned))
     }
 
     /// The host itself was cut off: what its partitions could not do meanwhile says nothing of it.
@@ -192,7 +223,7 @@ impl Spread {
             }
             let has = member.partitions().map_or(Has::All, Has::These);
             self.has.send_if_modified(|before| std::mem::replace(before, has.clone()) != has);
-            match member.problem() {
+            match member.problem().or_else(|| self.difference(count, member.planned())) {
                 Some(problem) => {
                     if member.is_cut_off() {
                         self.was_away();
@@ -203,6 +234,14 @@ impl Spread {
             }
         }
     }
+}
+
+/// What is told where a host has another number of partitions than the plan.
+fn differs(count: u32, planned: u32) -> String {
+    format!(
+        "the fleet has this workload in {planned} partitions, and this host in {count}, so it is given none; let \
+         `partitions` be the same on all hosts, and as the stream maps its subjects"
+    )
 }
 
 /// The decision that so many partitions are to be worked.

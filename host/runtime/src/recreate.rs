@@ -1,5 +1,7 @@
 //! Raises what is wrong with the pulls on a consumer as a condition of the workload, and recreates a consumer that
 //! somebody deleted, where the configuration allows that.
+//!
+//! Pulls tell that it is gone, and so do the signals: a workload may ask for nothing for a long time.
 
 use std::time::Duration;
 
@@ -37,14 +39,26 @@ pub(crate) fn notices() -> (impl FnMut(Option<Notice>), watch::Receiver<Option<N
 }
 
 impl PullHealth<'_> {
-    /// Runs until the sender of the notices is dropped.
-    pub(crate) async fn run(&self, mut notices: watch::Receiver<Option<Notice>>) {
+    /// Runs until the sender of the notices is dropped. `gone` is whether the signals find no consumer.
+    pub(crate) async fn run(&self, mut notices: watch::Receiver<Option<Notice>>, mut gone: watch::Receiver<bool>) {
         let mut schedule = Schedule::new();
-        let mut in_vain = None;
-        while notices.changed().await.is_ok() {
-            let notice = notices.borrow_and_update().clone();
+        // Why it cannot be made anew, and what was said of it last if it is gone.
+        let (mut in_vain, mut said_gone) = (None, None);
+        loop {
+            let notice = tokio::select! {
+                changed = notices.changed() => match changed {
+                    Ok(()) => notices.borrow_and_update().clone(),
+                    Err(_) => return,
+                },
+                Ok(()) = gone.changed() => match *gone.borrow_and_update() {
+                    true => said_gone.clone().or(Some(Notice::ConsumerDeleted)),
+                    false if said_gone.is_some() => None,
+                    // Something else is wrong with the pulls, if anything is.
+                    false => continue,
+                },
+            };
             let Some(mut notice) = notice else {
-                in_vain = None;
+                (in_vain, said_gone) = (None, None);
                 self.state.conditions.clear(self.part);
                 continue;
             };
@@ -53,13 +67,13 @@ impl PullHealth<'_> {
             if notice == Notice::Unanswered && self.client.lacks_consumer(stream, self.consumer).await {
                 notice = Notice::ConsumerDeleted;
             }
-            let gone = matches!(notice, Notice::NoResponders | Notice::ConsumerDeleted);
-            let makes = gone && self.state.workload.queue.manage == Manage::Create;
+            said_gone = Some(notice.clone()).filter(is_of_gone);
+            let makes = said_gone.is_some() && self.state.workload.queue.manage == Manage::Create;
             self.state.conditions.raise(self.part, &self.problem(&notice, makes, in_vain.as_deref()));
             if !makes {
                 continue;
             }
-            match awaited(schedule.next(Instant::now()), notices.clone()).await {
+            match awaited(schedule.next(Instant::now()), notices.clone(), gone.clone()).await {
                 Awaited::Due => {}
                 // Somebody has made it meanwhile.
                 Awaited::WorksAgain => continue,
@@ -68,17 +82,37 @@ impl PullHealth<'_> {
             let (workload, host) = (&self.state.workload, self.host);
             let made = BoundConsumer::mend(self.client, workload, host.own_streams(workload), &host.host).await;
             in_vain = made.err().map(|error| error.to_string());
+            // What the signals saw before that. If it is gone all the same, their next look tells.
+            gone.mark_unchanged();
         }
     }
 
     fn problem(&self, notice: &Notice, makes: bool, in_vain: Option<&str>) -> String {
-        let cannot = format!("cannot fetch from consumer {}: {notice}", self.consumer);
+        let cannot = format!("cannot fetch from consumer {}: {notice}{}", self.consumer, self.lost(notice));
         match in_vain {
             Some(error) => format!("{cannot}; it cannot be made anew: {error}"),
             None if makes => format!("{cannot}; the host makes it anew"),
             None => format!("{cannot}; {}", notice.remedy()),
         }
     }
+
+    /// What is lost with a consumer that is gone, if anything may be.
+    fn lost(&self, notice: &Notice) -> String {
+        let of_gone =
+            is_of_gone(notice).then(|| self.client.lost_with(&self.state.workload.queue.stream, self.consumer));
+        match of_gone.unwrap_or(0) {
+            0 => String::new(),
+            lost => format!(
+                "; its stream has interest retention, so if the consumer was deleted, messages are lost: {lost} were \
+                 not settled at the last look"
+            ),
+        }
+    }
+}
+
+/// Whether it says that there is no consumer.
+fn is_of_gone(notice: &Notice) -> bool {
+    matches!(notice, Notice::NoResponders | Notice::ConsumerDeleted)
 }
 
 /// What came first of what is awaited before a consumer is recreated.
@@ -92,9 +126,16 @@ enum Awaited {
     End,
 }
 
-async fn awaited(due: Instant, mut notices: watch::Receiver<Option<Notice>>) -> Awaited {
+async fn awaited(
+    due: Instant,
+    mut notices: watch::Receiver<Option<Notice>>,
+    mut gone: watch::Receiver<bool>,
+) -> Awaited {
+    // Where only pulls have told, the signals may not have looked since.
+    let was_gone = *gone.borrow();
     tokio::select! {
         () = sleep_until(due) => Awaited::Due,
+        Ok(_) = gone.wait_for(|gone| !gone), if was_gone => Awaited::WorksAgain,
         works = notices.wait_for(Option::is_none) => if works.is_ok() { Awaited::WorksAgain } else { Awaited::End },
     }
 }
@@ -144,9 +185,10 @@ mod tests {
         let (mut tell, notices) = notices();
         let due = Instant::now() + SETTLED;
         tell(Some(Notice::ConsumerDeleted));
-        assert_eq!(awaited(due, notices.clone()).await, Awaited::Due);
-        let (due, waiting) = (Instant::now() + SETTLED, notices.clone());
-        let waits = tokio::spawn(async move { (awaited(due, waiting).await, Instant::now()) });
+        let gone = watch::Sender::new(false);
+        assert_eq!(awaited(due, notices.clone(), gone.subscribe()).await, Awaited::Due);
+        let (due, waiting, seen) = (Instant::now() + SETTLED, notices.clone(), gone.subscribe());
+        let waits = tokio::spawn(async move { (awaited(due, waiting, seen).await, Instant::now()) });
         tokio::task::yield_now().await;
         // Another reason why it fails is no end of that.
         tell(Some(Notice::NoResponders));
@@ -156,6 +198,21 @@ mod tests {
         assert!(came == Awaited::WorksAgain && at < due, "{came:?}");
         tell(Some(Notice::ConsumerDeleted));
         drop(tell);
-        assert_eq!(awaited(Instant::now() + SETTLED, notices).await, Awaited::End);
+        assert_eq!(awaited(Instant::now() + SETTLED, notices, gone.subscribe()).await, Awaited::End);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_consumer_that_the_signals_find_again_is_not_recreated() {
+        let (_tell, notices) = notices();
+        let gone = watch::Sender::new(true);
+        let (due, seen) = (Instant::now() + SETTLED, gone.subscribe());
+        let waits = tokio::spawn(async move { (awaited(due, notices, seen).await, Instant::now()) });
+        tokio::task::yield_now().await;
+        // They look again, and it is gone still.
+        gone.send_replace(true);
+        tokio::task::yield_now().await;
+        gone.send_replace(false);
+        let (came, at) = waits.await.unwrap();
+        assert!(came == Awaited::WorksAgain && at < due, "{came:?}");
     }
 }

@@ -99,8 +99,9 @@ pub async fn run<H: Handlers, P: Policies>(
             },
             watch_count(monitor, assembly.member(), (inbox.clone(), state.workload.rollout.clone()), shutdown.clone()),
             watch_headers(header_watch, start, tell_watch, shutdown.clone()),
-            pulls.run(of_pulls),
-            watch.run(of_watch),
+            pulls.run(of_pulls, bound.gone()),
+            // The signals say nothing of that one.
+            watch.run(of_watch, tokio::sync::watch::channel(false).1),
         );
     };
     tokio::select! {
@@ -242,11 +243,11 @@ impl<'a> Assembly<'a> {
     fn member(&self) -> Option<Member> {
         let fleet = fleet(self.host, &self.state.workload).cloned()?;
         let (workers, desired, inbox) = (self.workers.clone(), self.desired.clone(), self.shared.inbox.clone());
-        let starts = self.starts.clone();
+        let (starts, max) = (self.starts.clone(), self.state.workload.scale.max);
         let report = move || {
             let (tally, waiting) = (workers.tally(), !inbox.is_empty());
             let (running, wanted, redelivered) = (workers.running(), desired.get(), tally.redelivered);
-            let room = if inbox.is_suspended() { 0 } else { u32::MAX };
+            let room = if inbox.is_suspended() { 0 } else { max };
             let uses = starts.as_ref().and_then(|starts| starts.uses(inbox.expects()));
             let limit = uses.map(|uses| Follows { uses, ..Follows::default() });
             let limited = starts.as_ref().is_some_and(|starts| starts.was_limited()) || inbox.bound_by_keys();

@@ -9,7 +9,7 @@ mod show;
 use std::process::Output;
 use std::sync::Arc;
 
-use async_nats::jetstream::stream::{Config, SubjectTransform};
+use async_nats::jetstream::stream::{Config, RetentionPolicy, SubjectTransform};
 use async_nats::{HeaderMap, Message};
 use serde_json::Value;
 use tidegate_nats_server::ServerOptions;
@@ -87,6 +87,27 @@ async fn letters(site: &Site, count: usize) {
     for ack in stored {
         ack.await.unwrap();
     }
+}
+
+#[tokio::test]
+async fn letters_in_a_work_queue_are_listed_redriven_and_deleted_as_all_others() {
+    let site = Site::new().await;
+    let queue = Config {
+        name: DEAD.into(),
+        subjects: vec!["tidegate.dead.*".into()],
+        retention: RetentionPolicy::WorkQueue,
+        ..Config::default()
+    };
+    site.js.create_stream(queue).await.unwrap();
+    letters(&site, 4).await;
+    assert_eq!(listed(&site, &[]).await, [1, 2, 3, 4]);
+    assert_eq!(listed(&site, &["--workload", "orders"]).await, [1, 2, 3, 4]);
+    assert_eq!(listed(&site, &["--workload", "orders", "--since", "1h"]).await, [1, 2, 3, 4]);
+    assert_eq!(dead(&site, &["redrive", "2"]).await.stdout, "redrove 1 of 1 dead letter\n");
+    assert_eq!(site.stored("ORDERS").await[0].payload, "2");
+    let ended = dead(&site, &["purge", "--workload", "orders", "--yes"]).await;
+    assert_eq!((ended.code, ended.stdout.as_str()), (Some(0), "deleted 3 of 3 dead letters\n"), "{}", ended.stderr);
+    assert_eq!(site.js.get_stream(DEAD).await.unwrap().cached_info().state.messages, 0);
 }
 
 /// A site where user `shy` (password `p`) may delete nothing, and who gives no name may do all.

@@ -86,8 +86,12 @@ async fn what_the_server_refuses_to_delete_is_not_said_to_be_deleted() {
         );
     }
     let config = site.js.get_stream(DEAD).await.unwrap().cached_info().config.clone();
+    site.js.update_stream(Config { deny_purge: true, ..config.clone() }).await.unwrap();
+    let said = ["deny_purge", "have them deleted one by one"];
+    dead(&site, &["purge", "--yes", "--all"]).await.failed_with(1, &said);
     site.js.update_stream(Config { deny_delete: true, deny_purge: true, ..config }).await.unwrap();
-    for (which, words) in ways.into_iter().zip(["stream purge not permitted", "message delete not permitted"]) {
+    for (which, setting) in ways.into_iter().zip(["deny_purge", "deny_delete"]) {
+        let words = &format!("its setting {setting} keeps every message");
         let ended = dead(&site, &[&["purge", "--yes"], which].concat()).await;
         ended.failed_with(1, &["deleted 0 of 3 dead letters", words]);
     }

@@ -148,6 +148,53 @@ async fn what_is_kept_in_a_stream_is_printed_as_a_journal_that_replays() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_journal_of_a_state_that_never_changes_can_be_read_from_any_point_on() {
+    let site = Site::new().await;
+    let stream = JournalStream { name: "DECIDED".to_owned(), replicas: 1, max_age: None, max_bytes: 1 << 20 };
+    let journal = JournalConfig { file: None, stream: Some(stream) };
+    let url = site.server.lock().await.url().to_owned();
+    let print = async |more: &[&str]| {
+        let all = ["journal", "--server", &url, "--stream", "DECIDED"];
+        run(all.iter().chain(more)).await
+    };
+    let host = Host::run(site.clone(), Config { journal, workloads: vec![workload("work")], ..site.config() });
+    host.ready(1).await;
+    let stored = async || site.js.get_stream("DECIDED").await.map_or(0, |stream| stream.cached_info().state.messages);
+    eventually("decisions are stored", async || stored().await >= 8).await;
+    let (dir, all) = (TempDir::new().unwrap(), print(&[]).await);
+    let file = dir.path().join("j");
+    std::fs::write(&file, &all.stdout).unwrap();
+    let last = lines(&file).pop().unwrap()["time"].as_str().unwrap().to_owned();
+    let since = print(&["--since", &last]).await;
+    assert_eq!(since.code, Some(0), "{}", since.said());
+    assert!(!since.stderr.contains("left out"), "{}", since.stderr);
+    assert!(since.stdout.contains(&last), "{}", since.stdout);
+
+    // What the stream holds changes, and the state does not.
+    let made = site.js.get_stream("DECIDED").await.unwrap();
+    made.purge().sequence(made.cached_info().state.last_sequence + 1).await.unwrap();
+    eventually("a line is stored", async || stored().await > 0).await;
+    eventually("what came since can be read", async || print(&[]).await.code == Some(0)).await;
+    let (site, _) = host.stop().await;
+    let rest = print(&[]).await;
+    for journal in [&since.stdout, &rest.stdout] {
+        std::fs::write(&file, journal).unwrap();
+        let said = replay(&file, site.plugins.path(), &[]).await;
+        assert_eq!(said.code, Some(0), "{}", said.said());
+    }
+
+    // Of lines that rest on what is gone nothing can be printed.
+    let mut line = lines(&file).into_iter().rfind(|line| line["event"] == "decide").unwrap();
+    line["host"] = "m:1".into();
+    for state in [&["state"][..], &["decision", "state"]] {
+        let state = state.iter().fold(&mut line, |value, key| &mut value[*key]);
+        state.as_object_mut().unwrap().remove("bytes");
+    }
+    site.publish("tidegate.journal.work", line.to_string()).await;
+    print(&["--host", "m:1"]).await.failed_with(1, &["none of 1 such lines of stream DECIDED", "a minute"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn lines_that_no_stream_takes_are_counted() {
     let site = Site::new().await;
     let stream = JournalStream { name: "DECIDED".to_owned(), replicas: 1, max_age: None, max_bytes: 1 << 20 };
@@ -160,4 +207,27 @@ async fn lines_that_no_stream_takes_are_counted() {
     site.js.delete_stream("DECIDED").await.unwrap();
     eventually("lines are lost", async || dropped().await >= 2).await;
     host.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_journal_in_a_work_queue_bound_to_more_than_its_lines_is_stored_and_printed() {
+    let site = Site::new().await;
+    let queue = stream::Config {
+        name: "DECIDED".to_owned(),
+        subjects: vec!["tidegate.journal.>".to_owned()],
+        retention: stream::RetentionPolicy::WorkQueue,
+        ..stream::Config::default()
+    };
+    site.js.create_stream(queue).await.unwrap();
+    let stream = JournalStream { name: "DECIDED".to_owned(), replicas: 1, max_age: None, max_bytes: 1 << 20 };
+    let journal = JournalConfig { file: None, stream: Some(stream) };
+    let url = site.server.lock().await.url().to_owned();
+    let host = Host::run(site.clone(), Config { journal, workloads: vec![workload("work")], ..site.config() });
+    host.ready(1).await;
+    let stored = async || site.js.get_stream("DECIDED").await.map_or(0, |stream| stream.cached_info().state.messages);
+    eventually("decisions are stored", async || stored().await >= 3).await;
+    host.stop().await;
+    let printed = run(["journal", "--server", &url, "--stream", "DECIDED"]).await;
+    assert_eq!(printed.code, Some(0), "{}", printed.said());
+    assert_eq!(printed.stdout.lines().count() as u64, stored().await);
 }

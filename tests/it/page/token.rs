@@ -62,7 +62,14 @@ async fn with_the_token_letters_are_redriven_and_deleted() {
         assert_eq!(change(&address, "purge", &[BEARER], body.clone()).await.0, 400, "{body}");
     }
     let large = json!({ "sequences": vec![1_000_000_000_000_u64; 2000] });
-    assert_eq!(send(&address, "/api/letters/purge", &[BEARER], Some(large)).await.code, 413);
+    let refused = send(&address, "/api/letters/purge", &[BEARER], Some(large)).await;
+    assert!(refused.code == 413 && refused.json()["problem"].is_string(), "{refused:?}");
+    for (path, code) in [("0", 404), ("abc", 400)] {
+        let refused = send(&address, &format!("/api/letters/{path}"), &[], None).await;
+        assert!(refused.code == code && refused.json()["problem"].is_string(), "{refused:?}");
+    }
+    let (code, done) = change(&address, "purge", &[BEARER], json!({ "sequences": [0] })).await;
+    assert_eq!((code, &done["gone"]), (200, &json!([0])), "{done}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

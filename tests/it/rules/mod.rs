@@ -2,6 +2,7 @@
 
 mod fetched;
 mod guests;
+mod lives;
 mod outages;
 mod plugins;
 mod workloads;

@@ -123,7 +123,7 @@ fn a_state_of_another_version_or_policy_is_ignored() {
 
 #[test]
 fn settings_that_are_wrong_or_unknown_are_refused() {
-    assert_eq!(refusal(init, "target-processing", "0s"), "target-processing = \"0s\": must be longer than nothing");
+    assert_eq!(refusal(init, "target-processing", "0s"), "target-processing = \"0s\": must be at least 1ms");
     assert!(refusal(init, "lookback", "120").starts_with("lookback = \"120\": must be a duration"));
     assert!(
         refusal(init, "workers-per-scale-up", "0")

@@ -127,7 +127,7 @@ fn a_state_of_another_version_or_policy_is_ignored() {
 #[test]
 fn settings_that_are_wrong_or_unknown_are_refused() {
     assert_eq!(refusal(init, "metric", "cpu"), "metric = \"cpu\": must be one of concurrency, rps");
-    assert_eq!(refusal(init, "stable-window", "2s"), "stable-window = \"2000ms\": must be a duration from 6s to 1h");
+    assert_eq!(refusal(init, "stable-window", "2s"), "stable-window = \"2s\": must be a duration from 6s to 1h");
     assert!(
         refusal(init, "max-scale-up-rate", "1").starts_with("max-scale-up-rate = \"1\": must be a number from 1.01")
     );

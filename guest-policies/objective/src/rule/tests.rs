@@ -165,7 +165,9 @@ fn a_state_of_another_version_or_policy_is_ignored() {
 
 #[test]
 fn settings_that_are_wrong_or_unknown_are_refused() {
-    assert_eq!(refusal(init, "objective", "0s"), "objective = \"0s\": must be longer than nothing");
+    assert_eq!(refusal(init, "objective", "0s"), "objective = \"0s\": must be at least 1ms");
+    // What is finer than a millisecond is cut off.
+    assert_eq!(refusal(init, "objective", "1ns"), "objective = \"1ns\": must be at least 1ms");
     assert_eq!(refusal(init, "share", "99"), "share = \"99\": must be a number from 0.5 to 0.999999");
     assert_eq!(refusal(init, "staffing", "b"), "staffing = \"b\": must be one of erlang-c, square-root");
     assert!(refusal(init, "service-ms", "1").contains("there is no such setting"));

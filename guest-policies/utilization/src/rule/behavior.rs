@@ -105,11 +105,7 @@ impl Way {
 }
 
 fn take_duration(settings: &mut Settings, key: &'static str, default_s: u64) -> Result<Duration, String> {
-    let duration = settings.take_duration(key, Duration::from_secs(default_s))?;
-    if duration > LONGEST {
-        return Err(format!("{key} = \"{}s\": must be at most 1h", duration.as_secs()));
-    }
-    Ok(duration)
+    settings.take_duration_in(key, Duration::from_secs(default_s), Duration::ZERO..=LONGEST, "at most 1h")
 }
 
 impl Behavior {

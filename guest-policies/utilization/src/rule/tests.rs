@@ -170,7 +170,7 @@ fn settings_that_are_wrong_or_unknown_are_refused() {
         refusal(init, "target-utilization", "0.8"),
         "target-utilization = \"0.8\": must be a number from 1 to 100"
     );
-    assert_eq!(refusal(init, "scale-down-window", "2h"), "scale-down-window = \"7200s\": must be at most 1h");
+    assert_eq!(refusal(init, "scale-down-window", "2h"), "scale-down-window = \"2h\": must be at most 1h");
     assert_eq!(refusal(init, "scale-up-select", "all"), "scale-up-select = \"all\": must be one of max, min, disabled");
     let nothing = refusal(init, "scale-down-percent", "0");
     assert!(nothing.starts_with("scale-down-workers and scale-down-percent are both 0"), "{nothing}");

@@ -31,7 +31,8 @@ impl FromStr for Address {
         }
         let place = text.strip_prefix("http://").unwrap_or(text);
         let place = place.strip_suffix('/').unwrap_or(place);
-        if let Ok(port) = place.parse() {
+        if !place.is_empty() && place.bytes().all(|b| b.is_ascii_digit()) {
+            let port = place.parse().map_err(|_| "a port is a number up to 65535")?;
             return Ok(Self { host: "127.0.0.1".to_owned(), port });
         }
         let (host, port) = match place.rsplit_once(':') {
@@ -69,7 +70,8 @@ mod tests {
         ] {
             assert_eq!(text.parse::<Address>().unwrap().to_string(), is);
         }
-        let wrong = ["", "http://", "https://a:1", "a:b", "a:99999", "::1", "a/status", "a b:1", "a\r\nb:1", "[x]:1"];
+        let wrong =
+            ["", "http://", "https://a:1", "a:b", "a:99999", "99999", "::1", "a/status", "a b:1", "a\r\nb:1", "[x]:1"];
         for text in wrong {
             assert!(text.parse::<Address>().is_err(), "{text:?}");
         }

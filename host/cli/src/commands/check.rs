@@ -211,12 +211,12 @@ async fn plugins(config: &Config, files: &PluginFiles, answer: &mut CheckReport)
     for workload in &config.workloads {
         let handler = handler(&host, files, workload).await;
         answer.warnings.extend(mismatches(&host, files, workload));
-        let live =
-            policy(&host, files, workload, (&workload.policy, workload.policy_pin.as_ref()), &workload.policy_settings)
-                .await;
+        let settings = ("policy-settings", &workload.policy_settings[..]);
+        let live = policy(&host, files, workload, (&workload.policy, workload.policy_pin.as_ref()), settings).await;
         let shadow = match &workload.shadow {
             Some(shadow) => {
-                Some(policy(&host, files, workload, (&shadow.policy, shadow.pin.as_ref()), &shadow.settings).await)
+                let settings = ("shadow.policy-settings", &shadow.settings[..]);
+                Some(policy(&host, files, workload, (&shadow.policy, shadow.pin.as_ref()), settings).await)
             }
             None => None,
         };
@@ -295,7 +295,7 @@ async fn policy(
     files: &PluginFiles,
     workload: &Workload,
     (name, pin): (&str, Option<&Digest>),
-    settings: &[(String, String)],
+    (key, settings): (&str, &[(String, String)]),
 ) -> Result<String, String> {
     if let Some(absent) = files.absent(name) {
         return absent;
@@ -306,9 +306,9 @@ async fn policy(
     let context = PolicyContext::new(Arc::from(workload.name.as_str()), workload.limits.clone());
     let problem = match plugin.init(&context, settings, None).await {
         Ok(Ok(_)) => return Ok(format!("{name} {}", plugin.generation().digest)),
-        Ok(Err(refusal)) => format!("it refuses its settings: {refusal}; correct the workload's policy-settings"),
+        Ok(Err(refusal)) => format!("it refuses its settings: {refusal}; correct the workload's {key}"),
         Err(fault @ Fault::Start(_)) => format!("it {fault}; correct the policy"),
-        Err(fault) => format!("its init {fault}; correct the policy or the workload's policy-settings"),
+        Err(fault) => format!("its init {fault}; correct the policy or the workload's {key}"),
     };
     Err(format!("{}: {problem}", files.show(name)))
 }

@@ -62,8 +62,14 @@ pub fn run(args: &CompileArgs) -> ExitCode {
     }
 }
 
+/// Where a process says how soon the system ends it when memory runs out, and what says that it is the first.
+const FIRST_TO_GO: (&str, &str) = ("/proc/self/oom_score_adj", "1000");
+
 /// Bounds this process for good.
 fn bound(args: &CompileArgs) -> anyhow::Result<()> {
+    // This can be done again, and what the host has in its work cannot. No right is needed, and there may be no such
+    // file: then it competes.
+    let _ = std::fs::write(FIRST_TO_GO.0, FIRST_TO_GO.1);
     // What the system bounds closer stays so.
     let bound = |resource, most: u64, hard: u64| {
         let allowed = getrlimit(resource).maximum.unwrap_or(u64::MAX);

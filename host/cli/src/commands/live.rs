@@ -18,6 +18,8 @@ use tidegate_nats_server::{self as server, Server};
 
 /// The most messages of a run, each of which is remembered.
 const MOST: u64 = 2_000_000;
+/// The most workers that a host may have.
+const MOST_WORKERS: u32 = 10_000;
 /// When one in a hundred messages was sent later than this, the machine was too busy to say anything.
 const LATE: Duration = Duration::from_millis(20);
 
@@ -69,12 +71,33 @@ pub(super) fn check(model: &Model, arrivals: &Arrivals, faster: f64) -> anyhow::
         total <= MOST,
         "--live: {total} messages are more than {MOST}; lower --arrival-scale, or take an excerpt of the trace"
     );
+    ensure!(
+        model.scale.max <= MOST_WORKERS,
+        "--live: a host runs {MOST_WORKERS} workers at most; lower --max, which is {}",
+        model.scale.max
+    );
+    if let Some(warning) = too_fast(model.objective, faster) {
+        tracing::warn!("{warning}");
+    }
     tracing::info!(
         "for real: {total} messages in {:.0} s, {:.0} a second",
         seconds / faster,
         total as f64 / seconds.max(1.0) * faster
     );
     Ok(())
+}
+
+/// What is to be said where the way through a server and a host, in the time of the trace, hides what the objective is
+/// about.
+fn too_fast(objective: u64, faster: f64) -> Option<String> {
+    let (way, objective) = (live_run::ON_THE_WAY_MS * faster, objective as f64 / 1e6);
+    (way > objective).then(|| {
+        format!(
+            "--live {faster}: the {} ms that a message may be on its way are {way:.0} ms of the trace, more than the \
+             objective of {objective:.0} ms, so that waits which differ by more than it hold; lower --live",
+            live_run::ON_THE_WAY_MS
+        )
+    })
 }
 
 /// Runs one policy after the other, prints to `out`, and returns whether all was as foretold.
@@ -259,9 +282,19 @@ mod tests {
         assert!(refused.contains("leave --keys out"), "{refused}");
         let refused = check(&model(None), &arrivals(&[MOST + 1]), 10.0).unwrap_err().to_string();
         assert!(refused.contains("lower --arrival-scale"), "{refused}");
+        let scale = Scale { max: 20_000, ..model(None).scale };
+        let refused = check(&Model { scale, ..model(None) }, &arrivals(&[1]), 10.0).unwrap_err().to_string();
+        assert_eq!(refused, "--live: a host runs 10000 workers at most; lower --max, which is 20000");
         check(&model(None), &arrivals(&[1]), 10.0).unwrap();
         assert!(faster("0.5").is_err() && faster("1001").is_err() && faster("ten").is_err());
         assert_eq!(faster("2.5"), Ok(2.5));
+    }
+
+    #[test]
+    fn a_run_whose_way_is_longer_than_the_objective_is_told() {
+        assert_eq!((too_fast(SECOND, 10.0), too_fast(SECOND, 200.0)), (None, None));
+        let told = too_fast(SECOND, 1000.0).unwrap();
+        assert!(told.contains("5000 ms of the trace, more than the objective of 1000 ms"), "{told}");
     }
 
     #[test]

@@ -31,6 +31,7 @@ pub mod new;
 pub mod output;
 pub mod pause;
 pub mod permissions;
+mod picture;
 pub mod plugin;
 pub mod reload;
 pub mod replay;

@@ -103,8 +103,8 @@ impl Handlers for Failing {
         Ok(FailingInstance(self.0.clone(), author()))
     }
 
-    fn prepare(&mut self) -> impl Future<Output = ()> + Send + use<> {
-        ready(())
+    fn prepare(&mut self) -> impl Future<Output = Result<(), Fault>> + Send + use<> {
+        ready(Ok(()))
     }
 
     fn is_newer(&mut self) -> bool {

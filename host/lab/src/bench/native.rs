@@ -28,8 +28,8 @@ impl Handlers for Native {
         Ok(EmptyReply { publications: self.publications.clone(), author: author() })
     }
 
-    fn prepare(&mut self) -> impl Future<Output = ()> + Send + use<> {
-        ready(())
+    fn prepare(&mut self) -> impl Future<Output = Result<(), Fault>> + Send + use<> {
+        ready(Ok(()))
     }
 
     fn is_newer(&mut self) -> bool {

@@ -120,7 +120,7 @@ impl<H: Handlers> Handlers for RecordingHandlers<H> {
         Ok(RecordingHandler { inner, recorder: self.recorder.clone() })
     }
 
-    fn prepare(&mut self) -> impl Future<Output = ()> + Send + use<H> {
+    fn prepare(&mut self) -> impl Future<Output = Result<(), Fault>> + Send + use<H> {
         self.inner.prepare()
     }
 

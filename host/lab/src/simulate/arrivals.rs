@@ -20,7 +20,34 @@ impl ArrivalRow {
     pub fn end(&self) -> u64 {
         self.start.saturating_add(self.step)
     }
+
+    /// In how many parts its moments are made.
+    fn parts(&self) -> u64 {
+        self.count.div_ceil(AT_ONCE).clamp(1, self.step.max(1))
+    }
+
+    /// One of its parts, which all have as many messages, but for one.
+    fn part(&self, index: u64) -> Self {
+        let parts = self.parts();
+        if parts == 1 {
+            return *self;
+        }
+        let up_to = |all: u64, index: u64| {
+            u64::try_from(u128::from(all) * u128::from(index) / u128::from(parts)).unwrap_or(u64::MAX)
+        };
+        let (from, to) = (up_to(self.step, index), up_to(self.step, index.saturating_add(1)));
+        let (before, until) = (up_to(self.count, index), up_to(self.count, index.saturating_add(1)));
+        Self {
+            start: self.start.saturating_add(from),
+            step: to.saturating_sub(from),
+            count: until.saturating_sub(before),
+        }
+    }
 }
+
+/// The most messages whose moments are made at once. A row of more is divided evenly, which none of its numbers shows:
+/// of so many messages chance would give each part as many, within a thousandth.
+const AT_ONCE: u64 = 1 << 20;
 
 /// Rows in the order of time that do not overlap, the first of which begins at 0.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -69,21 +96,56 @@ impl Arrivals {
 /// picks, each as likely as the other.
 ///
 /// A row's moments come from the seed and the row's number alone, so two cursors agree wherever they are, and none has
-/// to remember more than a row.
+/// to remember more than a row, or a part of a large one.
 #[derive(Debug, Clone)]
 pub struct Cursor<'a> {
-    rows: &'a [ArrivalRow],
     seed: u64,
-    /// The row whose moments are in `moments`, and how many of them have passed.
-    row: usize,
+    /// What the moments are of, and how many of them have passed.
+    place: Place<'a>,
     passed: usize,
     moments: Vec<u64>,
+}
+
+/// A part of a row.
+#[derive(Debug, Clone, Copy)]
+struct Place<'a> {
+    rows: &'a [ArrivalRow],
+    row: usize,
+    part: u64,
+}
+
+impl<'a> Place<'a> {
+    fn first(rows: &'a [ArrivalRow]) -> Self {
+        Self { rows, row: 0, part: 0 }
+    }
+
+    /// What is there; `None` after the last.
+    fn get(&self) -> Option<ArrivalRow> {
+        self.rows.get(self.row).map(|row| row.part(self.part))
+    }
+
+    fn advance(&mut self) {
+        self.part += 1;
+        if self.rows.get(self.row).is_none_or(|row| self.part >= row.parts()) {
+            (self.row, self.part) = (self.row + 1, 0);
+        }
+    }
+
+    /// What chance begins with there.
+    fn seed(&self, seed: u64) -> u64 {
+        let of_row = mix(seed, u64::try_from(self.row).unwrap_or(u64::MAX));
+        if self.part == 0 { of_row } else { mix(of_row, self.part) }
+    }
 }
 
 impl<'a> Cursor<'a> {
     /// Before the first arrival.
     pub fn new(arrivals: &'a Arrivals, seed: u64) -> Self {
-        let mut cursor = Self { rows: &arrivals.rows, seed, row: 0, passed: 0, moments: Vec::new() };
+        Self::at(Place::first(&arrivals.rows), seed)
+    }
+
+    fn at(place: Place<'a>, seed: u64) -> Self {
+        let mut cursor = Self { seed, place, passed: 0, moments: Vec::new() };
         cursor.fill();
         cursor
     }
@@ -96,24 +158,24 @@ impl<'a> Cursor<'a> {
     /// Goes on to the arrival after the next.
     pub fn advance(&mut self) {
         self.passed += 1;
-        if self.passed >= self.moments.len() && self.row < self.rows.len() {
-            self.row += 1;
+        if self.passed >= self.moments.len() && self.place.get().is_some() {
+            self.place.advance();
             self.fill();
         }
     }
 
-    /// Makes the moments of this row, or of the next that has any.
+    /// Makes the moments of this place, or of the next that has any.
     fn fill(&mut self) {
         self.passed = 0;
         self.moments.clear();
-        while let Some(row) = self.rows.get(self.row) {
+        while let Some(row) = self.place.get() {
             if row.count > 0 {
-                let mut chance = Rng::with_seed(mix(self.seed, u64::try_from(self.row).unwrap_or(u64::MAX)));
+                let mut chance = Rng::with_seed(self.place.seed(self.seed));
                 self.moments.extend((0..row.count).map(|_| row.start + chance.u64(0..row.step)));
                 self.moments.sort_unstable();
                 return;
             }
-            self.row += 1;
+            self.place.advance();
         }
     }
 }
@@ -121,9 +183,8 @@ impl<'a> Cursor<'a> {
 /// Counts arrivals up to moments that do not go back. It looks into a row only where a moment falls inside of it.
 #[derive(Debug, Clone)]
 pub struct ArrivalCounter<'a> {
-    rows: &'a [ArrivalRow],
-    /// The row that is not over yet, and the arrivals of those before.
-    row: usize,
+    /// What is not over yet, and the arrivals of all that is.
+    place: Place<'a>,
     before: u64,
     within: Option<Cursor<'a>>,
     seed: u64,
@@ -132,30 +193,26 @@ pub struct ArrivalCounter<'a> {
 impl<'a> ArrivalCounter<'a> {
     /// At the start.
     pub fn new(arrivals: &'a Arrivals, seed: u64) -> Self {
-        Self { rows: &arrivals.rows, row: 0, before: 0, within: None, seed }
+        Self { place: Place::first(&arrivals.rows), before: 0, within: None, seed }
     }
 
     /// How many messages arrived before `moment`.
     pub fn before(&mut self, moment: u64) -> u64 {
-        while let Some(row) = self.rows.get(self.row)
+        while let Some(row) = self.place.get()
             && row.end() <= moment
         {
             self.before += row.count;
-            self.row += 1;
+            self.place.advance();
             self.within = None;
         }
-        match self.rows.get(self.row) {
+        match self.place.get() {
             Some(row) if row.start < moment && row.count > 0 => self.before + self.inside(moment),
             _ => self.before,
         }
     }
 
     fn inside(&mut self, moment: u64) -> u64 {
-        let cursor = self.within.get_or_insert_with(|| {
-            let mut cursor = Cursor { rows: self.rows, seed: self.seed, row: self.row, passed: 0, moments: Vec::new() };
-            cursor.fill();
-            cursor
-        });
+        let cursor = self.within.get_or_insert_with(|| Cursor::at(self.place, self.seed));
         let later = cursor.moments.get(cursor.passed..).unwrap_or_default();
         cursor.passed += later.iter().take_while(|at| **at < moment).count();
         u64::try_from(cursor.passed).unwrap_or(u64::MAX)
@@ -188,6 +245,29 @@ mod tests {
     fn a_scaled_total_is_right_though_every_row_rounds() {
         assert_eq!(rows(&[1; 1000], 5).scaled(0.25).total(), 250);
         assert_eq!(rows(&[3, 0, 7], 5).scaled(20.0).rows()[2].count, 140);
+    }
+
+    #[test]
+    fn a_row_of_many_messages_is_made_in_parts_that_hold_all_of_them() {
+        let count = 3 * AT_ONCE + 5;
+        let arrivals = rows(&[2, count, 3], 1_000_000_000);
+        let (mut cursor, mut last, mut counted) = (Cursor::new(&arrivals, 7), 0, 0_u64);
+        let mut counter = ArrivalCounter::new(&arrivals, 7);
+        while let Some(at) = cursor.peek() {
+            assert!(at >= last, "{at} after {last}");
+            assert!(cursor.moments.len() as u64 <= AT_ONCE);
+            if counted % 100_000 == 0 && at > last {
+                assert_eq!(counter.before(at), counted);
+            }
+            (last, counted) = (at, counted + 1);
+            cursor.advance();
+        }
+        assert_eq!((counted, counter.before(u64::MAX)), (count + 5, count + 5));
+        // However short the row is.
+        let short = ArrivalRow { start: 4, step: 3, count: 5 * AT_ONCE };
+        let parts: Vec<_> = (0..short.parts()).map(|index| short.part(index)).collect();
+        assert!(parts.iter().all(|part| part.step == 1) && parts[2].end() == short.end());
+        assert_eq!(parts.iter().map(|part| part.count).sum::<u64>(), short.count);
     }
 
     proptest! {

@@ -85,7 +85,7 @@ pub struct ShadowConfig {
     pub policy: String,
     /// The digest of the only file that runs as it; any if there is none.
     pub pin: Option<Digest>,
-    /// What it gets in `init`: its own settings, or the workload's `policy-settings` if it has none.
+    /// What it gets in `init`: its own settings, or the workload's `policy-settings` if it has no table of them.
     pub settings: Vec<(String, String)>,
 }
 
@@ -222,14 +222,15 @@ fn plugin(keys: &mut Reader<'_>, path: &str) -> Option<(String, Option<Digest>)>
 }
 
 fn shadow(keys: &mut Reader<'_>, of_policy: &[(String, String)]) -> Option<ShadowConfig> {
-    let own: Vec<_> = keys.get("shadow.policy-settings");
+    // An empty table is one of its own: its settings are those that it has by default.
+    let own: Option<Vec<_>> = keys.is_set("shadow.policy-settings").then(|| keys.get("shadow.policy-settings"));
     let Some((policy, pin)) = plugin(keys, "shadow.policy") else {
-        if !own.is_empty() {
+        if own.is_some_and(|own| !own.is_empty()) {
             let problem = "is missing, though the shadow has settings";
             let remedy = "give the name of a plugin that decides, or remove the settings";
             keys.note(keys.place("shadow.policy").error(problem, remedy));
         }
         return None;
     };
-    Some(ShadowConfig { policy, pin, settings: if own.is_empty() { of_policy.to_vec() } else { own } })
+    Some(ShadowConfig { policy, pin, settings: own.unwrap_or_else(|| of_policy.to_vec()) })
 }

@@ -48,6 +48,21 @@ pub struct LetterOrigin<'a> {
     pub host: &'a str,
 }
 
+/// The message id of a letter about a message: the same each time, so that the letter is stored once within the
+/// duplicate window, however often its term is lost. Another workload on the same stream keeps its own, and so does a
+/// stream that was deleted and made anew.
+fn letter_id(place: LetterOrigin<'_>, delivery: &Delivery) -> String {
+    let Delivery { stream_sequence, published_at_ms, .. } = delivery;
+    format!("dead:{}:{}:{stream_sequence}:{published_at_ms}", place.workload, place.stream)
+}
+
+/// Whether a message with these headers is a letter about that message.
+pub(crate) fn is_letter_about(headers: &Headers, place: LetterOrigin<'_>, delivery: &Delivery) -> bool {
+    let wanted = letter_id(place, delivery);
+    let ids = headers.iter().filter(|(name, _)| name == headers::MESSAGE_ID);
+    ids.filter_map(|(_, id)| id.strip_prefix(wanted.as_str())).any(|rest| rest.is_empty() || rest.starts_with(':'))
+}
+
 impl Draft {
     /// A letter about a delivery that its handler, or the host, gave up.
     pub fn new(place: LetterOrigin<'_>, delivery: &Delivery, death: &Death, author: &Author) -> Self {
@@ -70,6 +85,15 @@ impl Draft {
     /// A letter about a message whose header block no client of this kind can read.
     pub(crate) fn unreadable(place: LetterOrigin<'_>, delivery: &Delivery, death: &Death, block: &[u8]) -> Self {
         Self { original: Headers::new(), unreadable: Some(block.to_owned()), own: about(place, delivery, death) }
+    }
+
+    /// The same letter where the stream remembers the id of an earlier one, at this position, that is not there any
+    /// more. It is the same each time for that one.
+    #[must_use]
+    pub(crate) fn after(mut self, gone: u64) -> Self {
+        let ids = self.own.iter_mut().filter(|(name, _)| name == headers::MESSAGE_ID);
+        ids.for_each(|(_, id)| id.push_str(&format!(":{gone}")));
+        self
     }
 
     /// How it is published with a payload of so many bytes to a server that takes `limit` bytes of both. What the
@@ -117,9 +141,6 @@ fn about(place: LetterOrigin<'_>, delivery: &Delivery, death: &Death) -> Headers
     let reason = death.reason.chars().map(|c| if c.is_control() { ' ' } else { c }).take(REASON).collect();
     let sequence = delivery.stream_sequence;
     let published = delivery.published_at_ms;
-    // One dead letter for a message, however often its term is lost. Another workload on the same stream keeps its own,
-    // and so does a stream that was deleted and made anew.
-    let id = format!("dead:{}:{}:{sequence}:{published}", place.workload, place.stream);
     let own = [
         (name::SUBJECT, delivery.subject.clone()),
         (name::STREAM, place.stream.to_owned()),
@@ -128,14 +149,14 @@ fn about(place: LetterOrigin<'_>, delivery: &Delivery, death: &Death) -> Headers
         (name::CAUSE, death.cause.as_str().to_owned()),
         (name::REASON, reason),
         (name::HOST, place.host.to_owned()),
-        (headers::MESSAGE_ID, id),
+        (headers::MESSAGE_ID, letter_id(place, delivery)),
     ];
     own.map(|(name, value)| (name.to_owned(), value)).to_vec()
 }
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::panic)]
+    #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
     use std::time::SystemTime;
 
     use bytes::Bytes;
@@ -220,6 +241,38 @@ mod tests {
         assert_eq!((letter.reason.as_str(), letter.stderr.as_str()), ("no", "Traceback\n\tat app.py"));
         // A server may take less than that.
         assert_eq!((second(380).reason.as_str(), second(380).stderr.as_str()), ("no", ""));
+    }
+
+    #[test]
+    fn a_letter_that_takes_the_place_of_one_that_is_gone_has_an_id_of_its_own_and_is_about_the_same_message() {
+        let delivery = |stream_sequence| Delivery { stream_sequence, published_at_ms: 9, ..Delivery::default() };
+        let (death, author) = (
+            Death::new(Cause::Rejected, "no".to_owned()),
+            Author { plugin: "receipts".into(), generation: "2ea2".into() },
+        );
+        let letter = |gone: Option<u64>| {
+            let draft = Draft::new(PLACE, &delivery(7), &death, &author);
+            let draft = gone.into_iter().fold(draft, Draft::after);
+            match draft.shape(0, 9999) {
+                Shape::Whole(headers) => headers,
+                Shape::Apart { .. } => panic!("it is small"),
+            }
+        };
+        let id = |headers: &Headers| {
+            headers.iter().find(|(name, _)| name == headers::MESSAGE_ID).map(|(_, id)| id.clone()).unwrap()
+        };
+        let letters = [letter(None), letter(Some(4)), letter(Some(5))];
+        assert_eq!(
+            letters.each_ref().map(id),
+            ["dead:orders:ORDERS:7:9", "dead:orders:ORDERS:7:9:4", "dead:orders:ORDERS:7:9:5"]
+        );
+        for headers in &letters {
+            assert!(is_letter_about(headers, PLACE, &delivery(7)));
+            assert!(!is_letter_about(headers, PLACE, &delivery(70)));
+            assert!(!is_letter_about(headers, LetterOrigin { workload: "other", ..PLACE }, &delivery(7)));
+        }
+        let longer = Delivery { published_at_ms: 91, ..delivery(7) };
+        assert!(!is_letter_about(&letters[0], PLACE, &longer));
     }
 
     #[test]

@@ -4,10 +4,16 @@
 //! remembered here and subtracted. Also remembered is that a message has to become a dead letter, and that its dead
 //! letter is stored already. The memory is bounded: for a message that is forgotten the server's count is used.
 //!
+//! A message has a new life where its consumer was reset or made anew: the server counts from 1 again, and what was
+//! decided in an earlier life does not hold. A host is given the deliveries of a life in their order, so what it
+//! remembers when the first of them comes is of an earlier life, and is forgotten. That is done when the delivery comes
+//! and not when it is handled, for a first delivery may be handled beside a second one of its life.
+//!
 //! What ended so at a host that has stopped is known by what that one has written at the consumer ([`Excused`]), as far
 //! as it was read: when the workload begins, and before a message becomes a dead letter because of its attempts.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use parking_lot::Mutex;
 use tokio::time::Instant;
@@ -64,6 +70,8 @@ pub(super) fn key(delivery: &Delivery) -> MessageKey {
 #[derive(Debug, Default)]
 pub(crate) struct Attempts {
     memory: Mutex<RecentMessages>,
+    /// Whether any message is remembered: where none is, a first delivery locks nothing.
+    remembers: AtomicBool,
     /// Held by who asks what stands at the consumer, so that others wait for the same answer.
     asking: tokio::sync::Mutex<()>,
 }
@@ -96,6 +104,10 @@ impl RecentMessages {
         self.get(key).map_or(0, |past| past.excused).saturating_add(self.told.of(key.0))
     }
 
+    fn is_empty(&self) -> bool {
+        self.new.is_empty() && self.old.is_empty()
+    }
+
     fn forget(&mut self, key: MessageKey) {
         if self.new.remove(&key).is_none() {
             self.old.remove(&key);
@@ -104,6 +116,33 @@ impl RecentMessages {
 }
 
 impl Attempts {
+    /// Changes what is remembered of a message.
+    fn change(&self, key: MessageKey, change: impl FnOnce(&mut MessagePast)) {
+        let mut memory = self.memory.lock();
+        memory.change(key, change);
+        self.remembers.store(true, Relaxed);
+    }
+
+    /// Forgets what is remembered of a message.
+    fn forget(&self, key: MessageKey) {
+        if !self.remembers.load(Relaxed) {
+            return;
+        }
+        let mut memory = self.memory.lock();
+        memory.forget(key);
+        self.remembers.store(!memory.is_empty(), Relaxed);
+    }
+
+    /// A delivery comes, or is to be tried again by this host. The first of a message begins a new life of it. Returns
+    /// whether the message was to blame for a call that failed: then it must not be in a batch with others.
+    pub(super) fn comes(&self, delivery: &Delivery) -> bool {
+        if delivery.attempt <= 1 {
+            self.forget(key(delivery));
+            return false;
+        }
+        self.memory.lock().get(key(delivery)).is_some_and(|past| past.suspect)
+    }
+
     /// The attempts that the message has had, including this one: the server's count without those that ended through
     /// no fault of the handler.
     pub(crate) fn used(&self, delivery: &Delivery) -> u32 {
@@ -130,7 +169,7 @@ impl Attempts {
 
     /// Remembers that this attempt ended through no fault of the handler.
     pub(crate) fn excuse(&self, delivery: &Delivery) {
-        self.memory.lock().change(key(delivery), |past| past.excused = past.excused.saturating_add(1));
+        self.change(key(delivery), |past| past.excused = past.excused.saturating_add(1));
     }
 
     /// The same of a delivery that is given back, which the server has delivered so often: less than its attempts where
@@ -138,7 +177,7 @@ impl Attempts {
     pub(crate) fn give_back(&self, delivery: &Delivery, server_attempt: u32) {
         self.excuse(delivery);
         let uncounted = delivery.attempt.saturating_sub(server_attempt);
-        self.memory.lock().change(key(delivery), |past| past.uncounted = uncounted);
+        self.change(key(delivery), |past| past.uncounted = uncounted);
     }
 
     /// Takes what stands at the consumer.
@@ -192,34 +231,34 @@ impl Attempts {
 
     /// Remembers that the message is to blame for a call that failed: it must not be in a batch with others again.
     pub(super) fn suspect(&self, key: MessageKey) {
-        self.memory.lock().change(key, |past| past.suspect = true);
-    }
-
-    /// Whether the message was to blame for a call that failed.
-    pub(super) fn is_suspect(&self, delivery: &Delivery) -> bool {
-        delivery.attempt > 1 && self.memory.lock().get(key(delivery)).is_some_and(|past| past.suspect)
+        self.change(key, |past| past.suspect = true);
     }
 
     /// Remembers that the message has to become a dead letter. Returns what is kept if one is stored already, for
     /// another delivery of the message that was handled at the same time: then there is no second one.
     pub(crate) fn dying(&self, delivery: &Delivery, death: &Death, author: &Author) -> Option<Kept> {
         let mut stored = None;
-        self.memory.lock().change(key(delivery), |past| match &past.fate {
+        self.change(key(delivery), |past| match &past.fate {
             Fate::Kept(kept) => stored = Some(kept.clone()),
             _ => past.fate = Fate::Dying(Box::new((death.clone(), author.clone()))),
         });
         stored
     }
 
+    /// Forgets that the message's dead letter was stored, for it is not there any more.
+    pub(crate) fn letter_is_gone(&self, delivery: &Delivery) {
+        self.forget(key(delivery));
+    }
+
     /// Remembers that the message's dead letter is stored.
     pub(crate) fn kept(&self, delivery: &Delivery, kept: Kept) {
-        self.memory.lock().change(key(delivery), |past| past.fate = Fate::Kept(kept));
+        self.change(key(delivery), |past| past.fate = Fate::Kept(kept));
     }
 
     /// Forgets a message that is settled for good.
     pub(crate) fn done(&self, delivery: &Delivery) {
         if delivery.attempt > 1 {
-            self.memory.lock().forget(key(delivery));
+            self.forget(key(delivery));
         }
     }
 }
@@ -281,12 +320,7 @@ mod tests {
         first.learn(stands("made 7:2"));
         first.give_back(&delivery(7, 3), 3);
         first.give_back(&delivery(8, 1), 1);
-        let (death, author) = (
-            Death::new(Cause::Rejected, "no good".into()),
-            Author { plugin: "receipts".into(), generation: "2ea2".into() },
-        );
-        let Ok(kept) = Kept::letter(&TestDelivery::default(), &death, &author).await else { panic!("it is kept") };
-        first.kept(&delivery(9, 1), kept);
+        first.kept(&delivery(9, 1), kept().await);
         first.excuse(&delivery(9, 1));
         let untold = first.untold();
         assert_eq!(untold, BTreeMap::from([(7, 1), (8, 1)]));
@@ -360,6 +394,55 @@ mod tests {
             panic!("it is tried")
         };
         assert_eq!((again, by), (death, Some(author)));
+    }
+
+    async fn kept() -> Kept {
+        let (death, author) = (
+            Death::new(Cause::Rejected, "no good".into()),
+            Author { plugin: "receipts".into(), generation: "2ea2".into() },
+        );
+        let Ok(kept) = Kept::letter(&TestDelivery::default(), &death, &author).await else { panic!("it is kept") };
+        kept
+    }
+
+    #[tokio::test]
+    async fn a_message_that_is_delivered_anew_from_the_first_attempt_has_no_past() {
+        let attempts = Attempts::default();
+        attempts.kept(&delivery(7, 2), kept().await);
+        attempts.kept(&delivery(8, 1), kept().await);
+        attempts.suspect(key(&delivery(7, 2)));
+        attempts.excuse(&delivery(7, 2));
+        assert!(attempts.comes(&delivery(7, 3)));
+        // The consumer was reset, or made anew.
+        assert!(!attempts.comes(&delivery(7, 1)));
+        assert!(attempts.untried(&delivery(7, 2), &retry()).is_none());
+        assert_eq!((attempts.used(&delivery(7, 2)), attempts.comes(&delivery(7, 2))), (2, false));
+        assert!(matches!(attempts.untried(&delivery(8, 2), &retry()), Some(Untried::Term(_))));
+    }
+
+    #[tokio::test]
+    async fn a_first_delivery_that_is_handled_beside_a_second_one_makes_no_second_letter() {
+        let (attempts, death) = (Attempts::default(), Death::new(Cause::Rejected, "no good".into()));
+        let author = Author { plugin: "receipts".into(), generation: "2ea2".into() };
+        // Its ack wait ended while it was handled.
+        attempts.comes(&delivery(7, 1));
+        attempts.comes(&delivery(7, 2));
+        attempts.kept(&delivery(7, 2), kept().await);
+        assert!(attempts.dying(&delivery(7, 1), &death, &author).is_some());
+    }
+
+    #[tokio::test]
+    async fn a_first_delivery_locks_nothing_where_nothing_is_remembered() {
+        let attempts = Attempts::default();
+        let memory = attempts.memory.lock();
+        attempts.comes(&delivery(7, 1));
+        drop(memory);
+        attempts.excuse(&delivery(7, 2));
+        assert!(attempts.remembers.load(Relaxed));
+        attempts.done(&delivery(7, 3));
+        let memory = attempts.memory.lock();
+        attempts.comes(&delivery(7, 1));
+        drop(memory);
     }
 
     #[test]

@@ -22,6 +22,8 @@ pub(crate) use crate::delivery::pin::PullAs;
 #[derive(Debug)]
 pub struct Effective {
     ack_wait_ns: AtomicU64,
+    /// After how long without a pull or an ack the server deletes the consumer; 0 is never.
+    inactive_threshold_ns: AtomicU64,
     edited: Notify,
     max_ack_pending: AtomicI64,
     /// After how many deliveries the server drops a message, without telling anybody; 0 is never.
@@ -116,6 +118,8 @@ impl ConsumerFlow {
 pub struct ConsumerSettings {
     /// How long the server waits for a settlement before it delivers again.
     pub ack_wait: Duration,
+    /// After how long without a pull or an ack the server deletes the consumer, if it ever does.
+    pub inactive_threshold: Option<Duration>,
     /// Deliveries that may be unsettled at once; not positive is no limit.
     pub max_ack_pending: i64,
     /// How often the server delivers a message; `None` is for ever.
@@ -126,11 +130,27 @@ pub struct ConsumerSettings {
     pub pin_group: Option<PinGroup>,
 }
 
+#[cfg(test)]
+impl ConsumerSettings {
+    /// An ack wait of 30 s, and no limits.
+    fn unlimited() -> Self {
+        Self {
+            ack_wait: Duration::from_secs(30),
+            inactive_threshold: None,
+            max_ack_pending: -1,
+            max_deliver: None,
+            pulls: PullLimits::NONE,
+            pin_group: None,
+        }
+    }
+}
+
 impl Effective {
     /// With these settings, of a consumer that delivers.
     pub fn new(settings: &ConsumerSettings) -> Arc<Self> {
         let effective = Self {
             ack_wait_ns: AtomicU64::new(0),
+            inactive_threshold_ns: AtomicU64::new(0),
             edited: Notify::new(),
             max_ack_pending: AtomicI64::new(0),
             max_deliver: AtomicU32::new(0),
@@ -148,15 +168,13 @@ impl Effective {
     /// With this ack wait, and no other limit.
     #[cfg(test)]
     pub(crate) fn with_ack_wait(ack_wait: Duration) -> Arc<Self> {
-        let pulls = PullLimits::NONE;
-        Self::new(&ConsumerSettings { ack_wait, max_ack_pending: -1, max_deliver: None, pulls, pin_group: None })
+        Self::new(&ConsumerSettings { ack_wait, ..ConsumerSettings::unlimited() })
     }
 
     /// With this limit of unsettled deliveries, and no other.
     #[cfg(test)]
     pub(crate) fn with_max_ack_pending(max_ack_pending: i64) -> Arc<Self> {
-        let (ack_wait, pulls) = (Duration::from_secs(30), PullLimits::NONE);
-        Self::new(&ConsumerSettings { ack_wait, max_ack_pending, max_deliver: None, pulls, pin_group: None })
+        Self::new(&ConsumerSettings { max_ack_pending, ..ConsumerSettings::unlimited() })
     }
 
     /// With this ack wait, of a consumer that gives messages to one host of a group.
@@ -170,12 +188,15 @@ impl Effective {
 
     /// Replaces the settings.
     pub(crate) fn set(&self, settings: &ConsumerSettings) {
-        let nanos = u64::try_from(settings.ack_wait.as_nanos()).unwrap_or(u64::MAX);
+        let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        let ack_wait = nanos(settings.ack_wait);
+        let inactive_threshold = settings.inactive_threshold.map_or(0, nanos);
         self.max_ack_pending.store(settings.max_ack_pending, Relaxed);
         self.max_deliver.store(settings.max_deliver.unwrap_or(0), Relaxed);
         *self.pulls.lock() = settings.pulls;
         self.pin.lock().set_group(settings.pin_group.as_ref());
-        if self.ack_wait_ns.swap(nanos, Relaxed) != nanos {
+        let other_ack_wait = self.ack_wait_ns.swap(ack_wait, Relaxed) != ack_wait;
+        if self.inactive_threshold_ns.swap(inactive_threshold, Relaxed) != inactive_threshold || other_ack_wait {
             self.edited.notify_waiters();
         }
     }
@@ -291,8 +312,14 @@ impl Effective {
         (self.ack_wait() / 4).max(Duration::from_millis(1))
     }
 
-    /// Ends when the ack wait is edited after this was called.
-    pub(crate) fn ack_wait_edited(&self) -> Notified<'_> {
+    /// How often the server is told that the consumer is in use: three times in its inactive threshold, if it has one.
+    pub(crate) fn tell_in_use_every(&self) -> Option<Duration> {
+        let threshold = Duration::from_nanos(self.inactive_threshold_ns.load(Relaxed));
+        (!threshold.is_zero()).then(|| (threshold / 3).max(Duration::from_millis(100)))
+    }
+
+    /// Ends when the ack wait or the inactive threshold is edited after this was called.
+    pub(crate) fn edited(&self) -> Notified<'_> {
         self.edited.notified()
     }
 
@@ -362,8 +389,8 @@ mod tests {
     use crate::config::SignalSource;
 
     fn settings(max_ack_pending: i64, max_deliver: Option<u32>) -> ConsumerSettings {
-        let (ack_wait, pulls) = (Duration::from_secs(2), PullLimits::NONE);
-        ConsumerSettings { ack_wait, max_ack_pending, max_deliver, pulls, pin_group: None }
+        let ack_wait = Duration::from_secs(2);
+        ConsumerSettings { ack_wait, max_ack_pending, max_deliver, ..ConsumerSettings::unlimited() }
     }
 
     #[test]
@@ -425,9 +452,20 @@ mod tests {
     #[tokio::test]
     async fn who_waits_hears_of_another_ack_wait() {
         let effective = Effective::with_ack_wait(Duration::from_secs(30));
-        let heard = effective.ack_wait_edited();
+        let heard = effective.edited();
         effective.set(&settings(-1, None));
         heard.await;
         assert_eq!(effective.announce_after(), Duration::from_millis(500));
+    }
+
+    #[tokio::test]
+    async fn a_consumer_that_the_server_would_delete_is_said_to_be_in_use_three_times_before() {
+        let effective = Effective::new(&settings(-1, None));
+        assert_eq!(effective.tell_in_use_every(), None);
+        let heard = effective.edited();
+        let inactive_threshold = Some(Duration::from_secs(30));
+        effective.set(&ConsumerSettings { inactive_threshold, ..settings(-1, None) });
+        heard.await;
+        assert_eq!(effective.tell_in_use_every(), Some(Duration::from_secs(10)));
     }
 }

@@ -108,7 +108,7 @@ impl<'a> Announcer<'a> {
     async fn due(&mut self) -> Duration {
         loop {
             // Armed before the ack wait is read, so that an edit in between is not missed.
-            let edited = self.consumer.ack_wait_edited();
+            let edited = self.consumer.edited();
             let quarter = self.consumer.announce_after();
             if quarter != self.quarter {
                 self.quarter = quarter;

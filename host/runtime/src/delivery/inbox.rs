@@ -89,6 +89,8 @@ pub(crate) struct Inbox<D> {
     service_ns: AtomicU64,
     /// How many deliveries a worker should find, however long they take: 1, or a batch.
     least: AtomicUsize,
+    /// How many deliveries a worker takes at once: 1, or a batch.
+    at_once: AtomicUsize,
     /// The fetching task has ended: nobody would give back what is put from now on.
     ended: AtomicBool,
     batch: usize,
@@ -136,6 +138,7 @@ impl<D: Held> Inbox<D> {
             parks: AtomicBool::new(true),
             service_ns: AtomicU64::new(0),
             least: AtomicUsize::new(1),
+            at_once: AtomicUsize::new(1),
             ended: AtomicBool::new(false),
             batch,
             ahead: None,
@@ -325,10 +328,20 @@ impl<D: Held> Inbox<D> {
         if let Some(per_key) = &self.per_key {
             return self.arrive_at_place(per_key, held, since);
         }
-        self.add(held, since);
-        self.arrived.notify_one();
+        let is_alone = self.add_unordered(held, since);
+        // Whoever takes a batch passes on what is left. One worker for each delivery would find nothing, or little.
+        if is_alone || self.at_once.load(Relaxed) == 1 {
+            self.arrived.notify_one();
+        }
         if self.workers.load(Relaxed) == 0 {
             self.arrived_without_worker.notify_one();
+        }
+    }
+
+    /// Wakes another worker if deliveries are left by one that takes several at once.
+    pub(crate) fn pass_on(&self) {
+        if self.at_once.load(Relaxed) > 1 && !self.is_empty() {
+            self.arrived.notify_one();
         }
     }
 
@@ -340,11 +353,15 @@ impl<D: Held> Inbox<D> {
         if let Some(per_key) = &self.per_key {
             return self.arrive_at_place(per_key, held, since);
         }
+        self.add_unordered(held, since);
+    }
+
+    /// Returns whether no other delivery waits.
+    fn add_unordered(&self, held: D, since: Instant) -> bool {
         self.bytes.fetch_add(held.delivery().size(), Relaxed);
-        // Only a message that is delivered again can be here already, or be known.
+        // Only a message that is delivered again can be here already.
         let again = held.delivery().attempt > 1;
-        let suspect = again && self.attempts.as_ref().is_some_and(|attempts| attempts.is_suspect(held.delivery()));
-        let company = if suspect { Company::Suspect } else { Company::Any };
+        let company = self.company(held.delivery());
         let message = sequence(&held);
         let mut waiting = Waiting { held, since, company, turn: None, permit: None };
         let mut all = self.waiting.lock();
@@ -356,8 +373,12 @@ impl<D: Held> Inbox<D> {
                 let old = std::mem::replace(old, waiting).held;
                 drop(all);
                 self.supersede(old.delivery());
+                false
             }
-            None => all.push_back(waiting),
+            None => {
+                all.push_back(waiting);
+                all.len() == 1
+            }
         }
     }
 

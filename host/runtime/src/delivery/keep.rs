@@ -43,7 +43,7 @@ async fn announce_until_done<D: Held, T>(
 ) -> T {
     loop {
         // Armed before the ack wait is read, so that an edit in between is not missed.
-        let edited = consumer.ack_wait_edited();
+        let edited = consumer.edited();
         let oldest = since.iter().min().copied();
         let due = oldest.map(|oldest| consumer.announce_after().saturating_sub(oldest.elapsed()));
         tokio::select! {

@@ -232,8 +232,44 @@ pub(crate) async fn hand_back<D: Held>(waiting: Waiting<D>, rules: &Rules) {
     nak(waiting, Duration::ZERO, &rules.consumer).await;
 }
 
-/// Terms a message whose dead letter is stored already.
-pub(crate) async fn term_again<D: Held>(waiting: Waiting<D>, kept: Kept) -> Settled {
+/// Terms a message whose dead letter is stored already. If somebody has deleted that since, nothing is left of the
+/// message but what its stream has, so it is tried again.
+pub(crate) async fn term_again<D: Held>(mut waiting: Waiting<D>, kept: Kept, rules: &Rules) -> Settled {
+    loop {
+        let Waiting { held, since, .. } = &mut waiting;
+        let there = keep(held, since, &rules.consumer, pin!(held.has_letter(&kept))).await;
+        let stream_sequence = waiting.held.delivery().stream_sequence;
+        match there {
+            Ok(true) => {
+                rules.letters.succeeded();
+                return termed_again(waiting, kept).await;
+            }
+            Ok(false) => {
+                rules.letters.succeeded();
+                tracing::info!(stream_sequence, "delivered again, and its dead letter is gone: tried again");
+                rules.attempts.letter_is_gone(waiting.held.delivery());
+                if is_last(&waiting, rules) {
+                    let death = last_delivery("its dead letter is not there any more");
+                    return dead_letter(waiting, death, &no_author(), rules).await;
+                }
+                rules.attempts.excuse(waiting.held.delivery());
+                try_again(waiting, Duration::ZERO, &rules.consumer).await;
+                return Settled::GivenBack;
+            }
+            Err(error) => {
+                rules.letters.failed(&error);
+                if !is_last(&waiting, rules) {
+                    tracing::error!(stream_sequence, %error, "delivered again though it is a dead letter: not termed");
+                    return not_kept(waiting, rules).await;
+                }
+                wait_for_letters(&mut waiting, rules).await;
+            }
+        }
+    }
+}
+
+/// Terms a message whose dead letter is there.
+async fn termed_again<D: Held>(waiting: Waiting<D>, kept: Kept) -> Settled {
     let Waiting { held, mut turn, .. } = waiting;
     let stream_sequence = held.delivery().stream_sequence;
     tracing::info!(stream_sequence, "delivered again though it is a dead letter: termed again");
@@ -318,18 +354,20 @@ pub(crate) async fn dead_letter<D: Held>(
     rules: &Rules,
 ) -> Settled {
     // The server may deliver it again before its letter is stored.
-    if let Some(kept) = rules.attempts.dying(waiting.held.delivery(), &death, author) {
-        return term_again(waiting, kept).await;
-    }
+    let before = rules.attempts.dying(waiting.held.delivery(), &death, author);
     let held = &waiting.held;
     let Author { plugin, generation } = author;
     let (stream_sequence, attempt) = (held.delivery().stream_sequence, held.delivery().attempt);
     let cause = death.cause.as_str();
     loop {
         let Waiting { held, since, .. } = &mut waiting;
-        let kept = keep(held, since, &rules.consumer, pin!(Kept::letter(held, &death, author))).await;
+        let kept = keep(held, since, &rules.consumer, pin!(letter(held, before.as_ref(), &death, author))).await;
         let error = match kept {
-            Ok(kept) => {
+            Ok((kept, Stored::Before)) => {
+                rules.letters.succeeded();
+                return termed_again(waiting, kept).await;
+            }
+            Ok((kept, Stored::Now)) => {
                 rules.letters.succeeded();
                 rules.attempts.kept(held.delivery(), kept.clone());
                 tracing::warn!(%plugin, %generation, stream_sequence, attempt, cause, reason = death.reason,
@@ -344,17 +382,50 @@ pub(crate) async fn dead_letter<D: Held>(
         };
         rules.letters.failed(&error);
         if is_last(&waiting, rules) {
-            // The server would not deliver the message again, so it is held until its dead letter can be stored.
-            let Waiting { held, since, .. } = &mut waiting;
-            keep(held, since, &rules.consumer, pin!(sleep(AGAIN))).await;
+            wait_for_letters(&mut waiting, rules).await;
             continue;
         }
         tracing::error!(%plugin, %generation, stream_sequence, attempt, cause, reason = death.reason, %error,
             "the dead letter could not be kept, so the message stays in its stream");
-        rules.attempts.excuse(waiting.held.delivery());
-        try_again(waiting, rules.retry.delay(attempt), &rules.consumer).await;
-        return Settled::Unconfirmed;
+        return not_kept(waiting, rules).await;
     }
+}
+
+/// When a dead letter was stored.
+enum Stored {
+    Before,
+    Now,
+}
+
+/// The message's dead letter: the one that was stored `before` if it is there still, otherwise one that is stored now.
+async fn letter<D: Held>(
+    held: &D,
+    before: Option<&Kept>,
+    death: &Death,
+    author: &Author,
+) -> Result<(Kept, Stored), EffectError> {
+    if let Some(kept) = before
+        && held.has_letter(kept).await?
+    {
+        return Ok((kept.clone(), Stored::Before));
+    }
+    Ok((Kept::letter(held, death, author).await?, Stored::Now))
+}
+
+/// Waits before a dead letter is tried again of a message that the server would not deliver again: it is held until
+/// then.
+async fn wait_for_letters<D: Held>(waiting: &mut Waiting<D>, rules: &Rules) {
+    let Waiting { held, since, .. } = waiting;
+    keep(held, since, &rules.consumer, pin!(sleep(AGAIN))).await;
+}
+
+/// Has a message come again whose dead letter is not known to be stored, through no fault of its own.
+async fn not_kept<D: Held>(waiting: Waiting<D>, rules: &Rules) -> Settled {
+    let delivery = waiting.held.delivery();
+    rules.attempts.excuse(delivery);
+    let delay = rules.retry.delay(delivery.attempt);
+    try_again(waiting, delay, &rules.consumer).await;
+    Settled::Unconfirmed
 }
 
 /// The reason for a dead letter where the server would not deliver the message again.
@@ -413,11 +484,13 @@ pub(crate) async fn give_back_untaken<D: Held>(waiting: Waiting<D>, consumer: &E
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::panic)]
     use tokio::time::Instant;
 
     use super::*;
     use crate::config::Grants;
     use crate::contract::{Delivery, Failure};
+    use crate::delivery::attempts::Untried;
     use crate::delivery::inbox::Company;
     use crate::delivery::test_delivery::TestDelivery;
     use crate::ports::Excused;
@@ -440,6 +513,47 @@ mod tests {
 
     fn author() -> Author {
         Author { plugin: "receipts".into(), generation: "2ea2".into() }
+    }
+
+    /// Of a message whose dead letter is stored, and is there still if `there`, this delivery.
+    async fn delivered_again(there: bool, attempt: u32) -> (Arc<Rules>, Waiting<TestDelivery>) {
+        let (rules, first) = (rules(3), waiting(1, ""));
+        let letters = first.held.letters.clone();
+        let death = Death::new(Cause::Rejected, "no good".to_owned());
+        assert_eq!(dead_letter(first, death, &author(), &rules).await, Settled::Dead(Cause::Rejected));
+        letters.lock().iter_mut().for_each(|letter| *letter = there);
+        let mut again = waiting(attempt, "");
+        again.held.letters = letters;
+        (rules, again)
+    }
+
+    #[tokio::test]
+    async fn a_message_that_comes_again_is_termed_only_while_its_dead_letter_is_there() {
+        for (there, ends) in [(true, Settled::DeadBefore), (false, Settled::GivenBack)] {
+            let (rules, again) = delivered_again(there, 2).await;
+            let delivery = again.held.delivery.clone();
+            let Some(Untried::Term(kept)) = rules.attempts.untried(&delivery, &rules.retry) else {
+                panic!("it is tried")
+            };
+            let (letters, given_back) = (again.held.letters.clone(), again.held.given_back.clone());
+            assert_eq!(term_again(again, kept, &rules).await, ends);
+            assert_eq!((letters.lock().len(), given_back.lock().len()), (1, usize::from(!there)));
+            // Then it is tried, and that it was given back uses up no attempt.
+            let next = Delivery { attempt: 3, ..delivery };
+            assert_eq!(rules.attempts.untried(&next, &rules.retry).is_none(), !there);
+            assert_eq!(rules.attempts.used(&next), if there { 3 } else { 2 });
+        }
+    }
+
+    #[tokio::test]
+    async fn a_second_death_of_a_message_makes_a_second_letter_only_where_the_first_is_gone() {
+        for (there, ends, count) in [(true, Settled::DeadBefore, 1), (false, Settled::Dead(Cause::Retries), 2)] {
+            let (rules, again) = delivered_again(there, 1).await;
+            let letters = again.held.letters.clone();
+            let death = Death::new(Cause::Retries, "no good".to_owned());
+            assert_eq!(dead_letter(again, death, &author(), &rules).await, ends);
+            assert_eq!(letters.lock().len(), count);
+        }
     }
 
     #[tokio::test]

@@ -20,6 +20,8 @@ pub(crate) struct TestDelivery {
     pub(crate) number: u64,
     /// The stream sequences of the deliveries that were given back.
     pub(crate) given_back: Arc<Mutex<Vec<u64>>>,
+    /// The dead letters that were stored, by whether each is there still.
+    pub(crate) letters: Arc<Mutex<Vec<bool>>>,
     /// What stands at the consumer of attempts that do not count.
     pub(crate) excused: Option<Excused>,
     /// How often the message was looked at.
@@ -64,8 +66,15 @@ impl Held for TestDelivery {
         Ok(())
     }
 
-    async fn dead_letter(&self, _: &Death, _: &Author) -> Result<(), EffectError> {
-        Ok(())
+    async fn dead_letter(&self, _: &Death, _: &Author) -> Result<u64, EffectError> {
+        let mut letters = self.letters.lock();
+        letters.push(true);
+        Ok(letters.len() as u64)
+    }
+
+    async fn has_letter(&self, kept: &Kept) -> Result<bool, EffectError> {
+        let index = usize::try_from(kept.letter_sequence()).unwrap_or_default() - 1;
+        Ok(self.letters.lock().get(index).copied().unwrap_or_default())
     }
 
     fn in_progress(&self) -> impl Future<Output = ()> + Send + use<> {

@@ -56,13 +56,14 @@ impl<D: Held> WorkerShared<D> {
     /// counted is that of its generation.
     fn uses(&self, instance: &impl Handler, stats: &Stats) {
         stats.runs(&instance.author().generation);
-        self.inbox.set_least(if instance.handles_concurrently() {
-            self.concurrency
+        let (least, at_once) = if instance.handles_concurrently() {
+            (self.concurrency, 1)
         } else if instance.handles_batches() {
-            self.batching.size
+            (self.batching.size, self.batching.size)
         } else {
-            1
-        });
+            (1, 1)
+        };
+        self.inbox.set_least(least, at_once);
     }
 
     /// Lets the instance that was made take the place of the old one, which goes on if the new one does not start.
@@ -157,9 +158,13 @@ impl<D: Held, H: Handlers> Worker<D, H> {
                     None => continue,
                 },
             };
+            let takes_several = self.shared.batching.size > 1 && instance.handles_batches();
+            if !takes_several {
+                self.shared.inbox.pass_on();
+            }
             slot.usable = if instance.handles_concurrently() {
                 Box::pin(self.handle_concurrently(instance, waiting)).await
-            } else if self.shared.batching.size > 1 && instance.handles_batches() {
+            } else if takes_several {
                 Box::pin(self.handle_batch(instance, waiting)).await
             } else {
                 pin!(self.handle(instance, waiting)).await
@@ -382,7 +387,7 @@ async fn settle_untried<D: Held>(waiting: Waiting<D>, untried: Untried, newest: 
         Untried::DeadLetter(death, author) => {
             dead_letter(waiting, death, author.as_ref().unwrap_or(newest), rules).await
         }
-        Untried::Term(kept) => term_again(waiting, kept).await,
+        Untried::Term(kept) => term_again(waiting, kept, rules).await,
     }
 }
 

@@ -21,6 +21,9 @@ pub(crate) use super::limits::Shares;
 
 /// No number in an entry is as large: a plan a nanosecond would take three months to come to it.
 const COUNTABLE: u64 = 1 << 53;
+/// Nor as large as this. One that is was not counted: it can be read, and nobody goes on from it, for nobody could read
+/// what is counted on from there.
+pub(crate) const COUNTED: u64 = 1 << 52;
 
 /// Who a host is.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -78,6 +81,9 @@ pub(crate) struct Report {
     /// Workers that this host wants now of the partitions that it has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) partition_workers: Option<u32>,
+    /// How many partitions it has the workload in. Hosts get others one after the other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) partitions: Option<u32>,
 }
 
 impl Report {
@@ -144,7 +150,7 @@ pub(crate) struct Fold {
     #[serde(serialize_with = "to_base64", deserialize_with = "from_base64")]
     pub(crate) state: Vec<u8>,
     /// Decisions that have been acted upon, ever: the place in the journal.
-    #[serde(deserialize_with = "countable")]
+    #[serde(deserialize_with = "counted")]
     pub(crate) decisions: u64,
 }
 
@@ -153,13 +159,13 @@ pub(crate) struct Fold {
 #[serde(rename_all = "kebab-case")]
 pub(crate) struct Watched {
     /// Messages that have arrived since the first leader began to watch.
-    #[serde(deserialize_with = "countable")]
+    #[serde(deserialize_with = "counted")]
     pub(crate) arrivals: u64,
     /// Milliseconds that leaders have watched.
-    #[serde(deserialize_with = "countable")]
+    #[serde(deserialize_with = "counted")]
     pub(crate) elapsed_ms: u64,
     /// The time that the policy was told last, in milliseconds since the Unix epoch.
-    #[serde(deserialize_with = "countable")]
+    #[serde(deserialize_with = "counted")]
     pub(crate) now_ms: u64,
 }
 
@@ -330,6 +336,12 @@ fn countable<'de, D: Deserializer<'de>>(from: D) -> Result<u64, D::Error> {
     if number < COUNTABLE { Ok(number) } else { Err(D::Error::custom(format!("nobody has counted to {number}"))) }
 }
 
+/// The same of what a new leader goes on from: it begins anew with a number that nobody has counted to.
+fn counted<'de, D: Deserializer<'de>>(from: D) -> Result<u64, D::Error> {
+    let number = u64::deserialize(from)?;
+    Ok(if number < COUNTED { number } else { 0 })
+}
+
 fn to_base64<S: Serializer>(bytes: &[u8], to: S) -> Result<S::Ok, S::Error> {
     to.serialize_str(&BASE64_STANDARD.encode(bytes))
 }
@@ -370,6 +382,24 @@ mod tests {
         let fold = Some(Fold { plugin, generation, settings, state: vec![0, 255, 7], decisions: 9 });
         let lease = Lease { lineage: "l".to_owned(), epoch: 4, fold, ..Lease::default() };
         assert_eq!(read::<Lease>("leader.orders", &text(&lease)), Ok(lease));
+    }
+
+    #[test]
+    fn numbers_of_a_lease_that_nobody_has_counted_to_are_begun_anew() {
+        for wrong in [COUNTED, COUNTABLE - 1, COUNTABLE, u64::MAX] {
+            let watched = Watched { arrivals: wrong, elapsed_ms: wrong, now_ms: wrong };
+            let fold = Fold {
+                plugin: "p".to_owned(),
+                generation: "g".to_owned(),
+                settings: String::new(),
+                state: vec![7],
+                decisions: wrong,
+            };
+            let lease = text(&Lease { epoch: 3, watched, fold: Some(fold.clone()), ..Lease::default() });
+            let FoundLease::Read(Some(lease)) = read_lease("leader.orders", Some(&lease)) else { panic!("{wrong}") };
+            assert_eq!((lease.epoch, lease.watched), (3, Watched::default()));
+            assert_eq!(lease.fold, Some(Fold { decisions: 0, ..fold }), "the policy's state goes on");
+        }
     }
 
     #[test]

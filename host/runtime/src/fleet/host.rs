@@ -54,7 +54,7 @@ pub(crate) struct Fleet {
     /// The most workers of all workloads together.
     most: Option<u32>,
     pub(super) bucket: Arc<dyn FleetBucket>,
-    name: String,
+    pub(super) name: String,
     pub(super) view: Mutex<View>,
     /// What the settings of each workload come to here.
     settings: Mutex<BTreeMap<String, Arc<Fingerprints>>>,
@@ -174,8 +174,8 @@ impl Fleet {
     /// Finds the bucket, or makes it.
     async fn look(&self, looked: &mut Instant) -> Result<(), KvError> {
         *looked = Instant::now();
-        let forgets_after = answered(self.bucket.find()).await?;
-        self.problems.note(Concern::Forgetting, forgetting(&self.name, forgets_after));
+        let loses = answered(self.bucket.find()).await?;
+        self.problems.note(Concern::Forgetting, forgetting(&self.name, loses));
         Ok(())
     }
 
@@ -374,7 +374,7 @@ impl Fleet {
                 self.planned.send_modify(|plans| *plans += 1);
                 self.wake(&workload, false);
             }
-            Ok(News::Asked(workload)) => self.wake(&workload, false),
+            Ok(News::Asked(workload) | News::NoPlan(workload)) => self.wake(&workload, false),
             Ok(News::Woken(workloads)) => workloads.iter().for_each(|workload| self.wake(workload, true)),
             Ok(News::WentBack) => self.went_back(),
             Err(problem) => {

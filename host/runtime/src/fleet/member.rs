@@ -173,6 +173,21 @@ impl Member {
         if planned.is_none() && self.is_cut_off() { None } else { Some(planned.unwrap_or_default()) }
     }
 
+    /// How many workers all hosts are to run by the plan, or how many partitions there are; `None` before there is one.
+    pub(crate) fn planned(&self) -> Option<u32> {
+        self.fleet.view.lock().plan(&self.workload).map(|plan| plan.desired).filter(|desired| *desired > 0)
+    }
+
+    /// Whether nobody has led for so long that nobody else can.
+    pub(crate) fn is_unled(&self) -> bool {
+        self.fleet.view.lock().is_unled(&self.workload)
+    }
+
+    /// Whether other hosts work for the workload, so that one of them may lead.
+    pub(crate) fn has_others(&self) -> bool {
+        self.fleet.view.lock().reports(&self.workload).count() > 1
+    }
+
     /// How many hosts have a part in the plan.
     pub(crate) fn hosts(&self) -> u32 {
         let view = self.fleet.view.lock();
@@ -196,7 +211,20 @@ impl Member {
 
     /// What does not work between this host and its fleet, and what mends it.
     pub(crate) fn problem(&self) -> Option<String> {
-        self.fleet.problem().or_else(|| self.problem.clone())
+        self.fleet.problem().or_else(|| self.problem.clone()).or_else(|| self.without_plan())
+    }
+
+    /// What is told where this host has seen no plan for long though another host leads: it has no share.
+    fn without_plan(&self) -> Option<String> {
+        let leader = self.leader().filter(|_| self.lease().is_none())?;
+        let (view, bucket, workload) = (self.fleet.view.lock(), &self.fleet.name, &self.workload);
+        (view.plan(workload).is_none() && view.entries_since(0) >= UNLED).then(|| {
+            format!(
+                "the fleet's bucket {bucket} has no plan of {workload} that this host can read, though {leader} leads \
+                 it, so this host has no share; see what that host says, or have all written anew: `nats kv del \
+                 {bucket} leader.{workload}`"
+            )
+        })
     }
 
     /// Whether this host cannot use the bucket.
@@ -359,6 +387,15 @@ impl Member {
             Written::Conflict => Commit::Lost,
             Written::Unknown => Commit::Unknown,
         }
+    }
+
+    /// Gives back the lease, and keeps the share. Returns whether others know of it: otherwise this host leads on.
+    pub(crate) async fn give_up_lead(&mut self) -> bool {
+        let given = self.seat.given_up();
+        let Some((lease, revision)) = given else { return false };
+        let (plan, known) = (lease.plan(), self.seat.plan_revision(&self.fleet.view.lock()));
+        self.write(lease, revision).await == Commit::Done
+            && matches!(self.put(&plan_key(&self.workload), text(&plan), known).await, Written::Stored(_))
     }
 
     /// Gives back the lease and the share, so that other hosts go on at once.

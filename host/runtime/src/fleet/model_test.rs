@@ -1,13 +1,15 @@
 //! Seats of several hosts on a model of the bucket. Hosts pause at any step, also between a decision and its write;
 //! writes are lost, or stored and not confirmed; watches lag; hosts are started again; the bucket is purged, or made
-//! anew, or goes back to an earlier state; files of a handler change.
+//! anew, or goes back to an earlier state; files of a handler change; somebody else deletes the plan, or writes a plan
+//! or a lease in a leader's name.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::entries::{
-    Fold, HostEntry, HostId, Lease, Plan, Report, Watched, figures_key, host_key, lease_key, plan_key, read, text,
+    COUNTED, Fold, HostEntry, HostId, Lease, Plan, Report, Watched, figures_key, host_key, lease_key, plan_key, read,
+    text,
 };
 use super::figures::Figures;
 use super::seat::{Decided, Next, Planned, Seat, Written};
@@ -27,7 +29,7 @@ const MIN: u32 = 1;
 const MAX: u32 = 12;
 const FILES: [&str; 3] = ["one", "two", "three"];
 
-/// The bucket: all that was ever written, in its order.
+/// The bucket: all that was ever written, in its order. An empty value is a deletion.
 #[derive(Default)]
 struct Bucket {
     log: Vec<(u64, String, Vec<u8>)>,
@@ -38,6 +40,8 @@ struct Bucket {
     born: usize,
     /// What was written since it was purged or made anew, or up to where it went back.
     kept: Vec<(u64, String, Vec<u8>)>,
+    /// What in the log no host has written.
+    forged: BTreeSet<usize>,
 }
 
 impl Bucket {
@@ -75,7 +79,14 @@ impl Bucket {
 
     fn get<T: for<'a> serde::Deserialize<'a>>(&self, key: &str) -> (u64, Option<T>) {
         let found = self.last.get(key);
-        found.map_or((0, None), |(revision, value)| (*revision, Some(read(key, value).unwrap())))
+        let value = |value: &Vec<u8>| (!value.is_empty()).then(|| read(key, value).unwrap());
+        found.map_or((0, None), |(revision, of)| (*revision, value(of)))
+    }
+
+    /// Somebody who is no host of the fleet writes it.
+    fn forge(&mut self, key: String, value: Vec<u8>) {
+        self.forged.insert(self.log.len());
+        self.put(key, value, None);
     }
 }
 
@@ -130,6 +141,8 @@ enum Event {
     Think(usize, u32),
     /// It does what it was about to do.
     Act(usize, Luck),
+    /// It leads no more and stays, as where its policy does not decide.
+    GiveUp(usize, Luck),
     Restart(usize),
     /// Its watch has ended, and begins anew.
     Watch(usize),
@@ -139,6 +152,23 @@ enum Event {
     Anew,
     /// The bucket loses so many of the last writes.
     Back(usize),
+    /// Somebody who is no host of the fleet writes or deletes what stands there.
+    Forge(Forgery),
+}
+
+/// What is written that no host has decided.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Forgery {
+    /// The plan is deleted.
+    NoPlan,
+    /// The plan gives one host other shares, under the leader's name and number.
+    Shares,
+    /// It has another number, under the leader's name.
+    Later(u64),
+    /// It is of another row.
+    Row,
+    /// The lease is nobody's, and has numbers to which nobody has counted.
+    Lease(u64),
 }
 
 struct World {
@@ -270,7 +300,8 @@ impl Host {
                 self.brought = revision;
                 self.reached = self.reached.max(revision);
                 // Only a test writes what cannot be read.
-                if self.view.saw(&key, revision, Some(&value)) == Ok(News::WentBack) {
+                let value = Some(value.as_slice()).filter(|value| !value.is_empty());
+                if self.view.saw(&key, revision, value) == Ok(News::WentBack) {
                     return self.went_back();
                 }
             }

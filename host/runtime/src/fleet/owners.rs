@@ -15,14 +15,24 @@ pub(crate) const UNABLE: u32 = 1;
 /// It can work them.
 pub(crate) const ABLE: u32 = u32::MAX;
 
-/// The hosts among which partitions are shared out: those that can work them, or else those that do not drain.
-pub(crate) fn able(mut candidates: Vec<Candidate>) -> Vec<Candidate> {
+/// No workload has more partitions, whatever an entry says.
+const MOST: u32 = 128;
+
+/// How many partitions are shared out, and the hosts among which they are: those that can work them, or else those that
+/// do not drain. Of hosts that have the workload in different numbers of partitions it is those that have as many as
+/// were `planned` before, so that one that was changed too early takes nothing from the others; or as many as the
+/// leader's `own`; or as another has. A host that does not say it counts for each number.
+pub(crate) fn able(mut candidates: Vec<Candidate>, planned: u32, own: u32) -> (u32, Vec<Candidate>) {
     let best = candidates.iter().map(|host| host.room).max().unwrap_or_default();
+    let works = |host: &Candidate, count| host.room == best && host.partitions.is_none_or(|of| of == count);
+    let counts = [planned, own].into_iter().chain(candidates.iter().filter_map(|host| host.partitions));
+    let worked = |count: &u32| (1..=MOST).contains(count) && candidates.iter().any(|host| works(host, *count));
+    let count = counts.into_iter().find(worked).unwrap_or(own);
     for host in &mut candidates {
-        host.room = if host.room == best { u32::MAX } else { 0 };
+        host.room = if works(host, count) { u32::MAX } else { 0 };
         host.running = 0;
     }
-    candidates
+    (count, candidates)
 }
 
 /// Who has each of `count` partitions, where these are the shares and `before` had them. A host keeps what it has, up
@@ -61,12 +71,14 @@ mod tests {
             capacity: *capacity,
             room: if *able { ABLE } else { UNABLE },
             running: 3,
+            partitions: None,
         };
         capacities.iter().enumerate().map(host).collect()
     }
 
     fn plan(count: u32, hosts: Vec<Candidate>, before: &(Shares, Owners)) -> (Shares, Owners) {
-        let shares = shares(count, &able(hosts), &before.0);
+        let (count, hosts) = able(hosts, 0, count);
+        let shares = shares(count, &hosts, &before.0);
         let owners = owners(count, &shares, &before.1);
         (shares, owners)
     }
@@ -105,6 +117,35 @@ mod tests {
         let mut drained = hosts(&[(1, true), (1, false)]);
         drained[0].room = DRAINS;
         assert_eq!(plan(4, drained, &one).1["h01"].len(), 4);
+    }
+
+    /// Hosts, each with its number of partitions and whether it can work them, of which a number was planned before.
+    fn shared(hosts_with: &[(u32, bool)], planned: u32, own: u32) -> (u32, Vec<bool>) {
+        let mut hosts = hosts(&hosts_with.iter().map(|(_, able)| (1, *able)).collect::<Vec<_>>());
+        hosts.iter_mut().zip(hosts_with).for_each(|(host, (count, _))| host.partitions = Some(*count));
+        let (count, hosts) = able(hosts, planned, own);
+        (count, hosts.iter().map(|host| host.room > 0).collect())
+    }
+
+    #[test]
+    fn of_hosts_that_have_different_numbers_of_partitions_those_get_them_that_can_work_them() {
+        // One was changed, and the mapping was not: the others go on, whoever leads.
+        assert_eq!(shared(&[(4, true), (2, true)], 4, 4), (4, vec![true, false]));
+        assert_eq!(shared(&[(4, true), (2, true)], 4, 2), (4, vec![true, false]));
+        // The mapping was changed too, so that the others are refused.
+        assert_eq!(shared(&[(4, false), (2, true)], 4, 4), (2, vec![false, true]));
+        // That stays when they may be tried again, until they are changed.
+        assert_eq!(shared(&[(4, true), (2, true)], 2, 4), (2, vec![false, true]));
+        assert_eq!(shared(&[(2, true), (2, true)], 2, 2), (2, vec![true, true]));
+        // Nothing was planned yet, or what an entry says is no number of partitions.
+        assert_eq!(shared(&[(4, true), (2, true)], 0, 2), (2, vec![false, true]));
+        assert_eq!(shared(&[(u32::MAX, true), (2, false)], u32::MAX, 2), (2, vec![false, false]));
+    }
+
+    #[test]
+    fn a_host_that_does_not_say_how_many_it_has_counts_for_each_number() {
+        let (count, candidates) = able(hosts(&[(1, true), (1, false)]), 4, 2);
+        assert_eq!((count, candidates[0].room, candidates[1].room), (4, u32::MAX, 0));
     }
 
     proptest! {

@@ -5,7 +5,7 @@
 //! follow. A new leader writes the plan anew before it does anything else, and so the one before cannot write that
 //! either.
 
-use super::entries::{Fold, HostId, Lease, Plan, Shares, Watched};
+use super::entries::{COUNTED, Fold, HostId, Lease, Plan, Watched};
 use super::limits::{Divided, divide, wanted};
 use super::owners::{Owners, able, owners};
 use super::set_workers::SetTime;
@@ -80,7 +80,7 @@ pub(crate) struct Decided {
     pub(crate) running: u32,
     /// How many parts the limits have; `None` where nothing is limited that can be divided.
     pub(crate) parts: Option<u32>,
-    /// Whether the workload has partitions; then `desired` counts those.
+    /// Whether the workload has partitions; then `desired` counts those of this host.
     pub(crate) partitions: bool,
 }
 
@@ -120,6 +120,8 @@ pub(crate) struct Seat {
     plan: Option<(u64, Option<u64>)>,
     /// Whether the plan must be read before the next try to write it.
     stale_plan: bool,
+    /// The revision of the last plan that was seen in the place of its own, and for which it was read.
+    looked: u64,
     /// Another host that has the lease though the plan does not say so.
     found: Option<Found>,
     /// How many rows of leases this host has begun, for their names.
@@ -141,6 +143,7 @@ impl Seat {
             held: None,
             plan: None,
             stale_plan: false,
+            looked: 0,
             found: None,
             begun: 0,
             term: 0,
@@ -180,6 +183,7 @@ impl Seat {
     pub(crate) fn next(&mut self, view: &View, willing: bool) -> Next {
         self.notice_return(view);
         self.step_down(view);
+        self.notice_forgery(view);
         match &self.stand {
             Stand::Following if willing && self.is_vacant(view) => Next::Read,
             Stand::Following => Next::Follow,
@@ -202,7 +206,7 @@ impl Seat {
         if std::mem::replace(&mut self.returns, view.returns()) == view.returns() {
             return;
         }
-        (self.found, self.plan, self.stale_plan, self.returned) = (None, None, false, true);
+        (self.found, self.plan, self.stale_plan, self.looked, self.returned) = (None, None, false, 0, true);
         if !matches!(self.stand, Stand::Following) {
             self.stand = Stand::Unsure;
         }
@@ -214,15 +218,26 @@ impl Seat {
         self.plan.is_some_and(|(revision, own)| own.is_some() && is_lost(revision))
     }
 
-    /// Ends the lead where the plan is another's already.
+    /// Whoever may write plans may write one in this leader's name. What stands there is read once for each: a plan of
+    /// before the bucket went back may seem to be later, too.
+    fn notice_forgery(&mut self, view: &View) {
+        let (Some((written, Some(_))), Some(lease)) = (self.plan, self.lease()) else { return };
+        let seen = view.plan_revision(&self.workload);
+        if seen > written.max(self.looked) && view.plan(&self.workload) != Some(&lease.plan()) {
+            (self.looked, self.stale_plan) = (seen, true);
+        }
+    }
+
+    /// Ends the lead where the plan is another's already, or has a number in this host's name that it has not come to.
     fn step_down(&mut self, view: &View) {
         let Stand::Leading { lease, .. } = &self.stand else { return };
         let revision = view.plan_revision(&self.workload);
         // What is known of before the bucket went back has no revision, and ends nothing.
-        let plan = view.plan(&self.workload).filter(|plan| revision > 0 && plan.holder != *view.me());
+        let Some(plan) = view.plan(&self.workload).filter(|_| revision > 0) else { return };
         // One that leaves this host's own its number says something only where it came later, or stands in its place.
         let written = self.plan.filter(|(_, own)| own.is_some()).map_or(u64::MAX, |(revision, _)| revision);
-        if plan.is_some_and(|plan| revision >= written || plan.excludes(&lease.plan())) {
+        let is_anothers = plan.holder != *view.me() && revision >= written;
+        if is_anothers || plan.excludes(&lease.plan()) {
             self.stand = Stand::Unsure;
         }
     }
@@ -313,9 +328,10 @@ impl Seat {
         format!("{}-{}", view.me().boot, self.begun)
     }
 
-    /// Whether a later plan of the same row, or another one with its number, may have been acted upon already.
+    /// Whether a later plan of the same row, or another one with its number, may have been acted upon already; or
+    /// whether the row has no numbers left.
     fn is_behind(&self, lease: &Lease, view: &View) -> bool {
-        if self.returned {
+        if self.returned || lease.epoch >= COUNTED {
             return true;
         }
         let held = self.held.as_ref().is_some_and(|held| is_later(held, lease));
@@ -370,10 +386,9 @@ impl Seat {
             return Planned::Nothing;
         }
         let Decided { desired, fold, watched, set, running, parts, rollout, partitions } = decided;
-        let mut candidates = view.candidates(&self.workload);
-        if partitions {
-            candidates = able(candidates);
-        }
+        let candidates = view.candidates(&self.workload);
+        let (desired, mut candidates) =
+            if partitions { able(candidates, lease.desired, desired) } else { (desired, candidates) };
         let here = candidates.iter_mut().find(|host| host.id == view.me().id);
         here.into_iter().for_each(|host| host.running = host.running.max(running));
         let limits = rollout.as_ref().map(|step| step.limits(desired)).unwrap_or_default();
@@ -416,17 +431,20 @@ impl Seat {
         Some(still.cloned().unwrap_or(fresh))
     }
 
+    /// What a leader writes that leads no more and stays: a lease that nobody holds.
+    pub(crate) fn given_up(&self) -> Option<(Lease, u64)> {
+        let Stand::Leading { lease, revision } = &self.stand else { return None };
+        let (holder, parks) = (HostId::default(), String::new());
+        Some((Lease { holder, epoch: lease.epoch + 1, parks, ..lease.clone() }, *revision))
+    }
+
     /// What a leader that leaves writes: a lease that nobody holds, and a share of nothing for itself. Its partitions
     /// are nobody's until the next leader plans.
     pub(crate) fn given_back(&self, view: &View) -> Option<(Lease, u64)> {
-        let Stand::Leading { lease, revision } = &self.stand else { return None };
-        let mut shares: Shares = lease.shares.clone();
-        let mut owners = lease.owners.clone();
-        shares.remove(&view.me().id);
-        owners.remove(&view.me().id);
-        let (holder, parks) = (HostId::default(), String::new());
-        let given = Lease { holder, epoch: lease.epoch + 1, shares, owners, parks, ..lease.clone() };
-        Some((given, *revision))
+        let (mut given, revision) = self.given_up()?;
+        given.shares.remove(&view.me().id);
+        given.owners.remove(&view.me().id);
+        Some((given, revision))
     }
 
     /// The revision that the plan has, as far as this host knows.

@@ -49,7 +49,8 @@ impl SetTime {
         now_ms: u64,
     ) -> Option<Self> {
         let (revision, set) = set?;
-        let counted = before.filter(|before| before.revision == revision);
+        // One that begins later than now was not counted: what leaders have watched may have begun anew.
+        let counted = before.filter(|before| before.revision == revision && before.since_ms <= elapsed_ms);
         counted.or_else(|| Some(Self { revision, since_ms: elapsed_ms, for_ms: set.lasts_ms(now_ms)? }))
     }
 
@@ -89,6 +90,14 @@ mod tests {
         assert!(first.unwrap().is_over(60_000) && !second.unwrap().is_over(60_000));
         assert_eq!(SetTime::next(second, Some((11, set(None, None))), 50_000, NOW), None);
         assert_eq!(SetTime::next(second, None, 50_000, NOW), None);
+    }
+
+    #[test]
+    fn what_began_later_than_now_begins_anew() {
+        let set = Some((7, set(Some(60_000), None)));
+        let first = SetTime::next(None, set, 1 << 51, NOW);
+        let anew = SetTime::next(first, set, 1_000, NOW);
+        assert_eq!(anew, Some(SetTime { revision: 7, since_ms: 1_000, for_ms: 60_000 }));
     }
 
     #[test]

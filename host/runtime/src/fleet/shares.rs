@@ -19,6 +19,8 @@ pub(crate) struct Candidate {
     pub(crate) room: u32,
     /// Workers that it runs now.
     pub(crate) running: u32,
+    /// How many partitions it has the workload in, as far as it says that.
+    pub(crate) partitions: Option<u32>,
 }
 
 /// A candidate while workers are shared out.
@@ -118,7 +120,7 @@ mod tests {
     use super::*;
 
     fn host(id: usize, capacity: u32, room: u32) -> Candidate {
-        Candidate { id: format!("h{id:02}"), capacity, room, running: 0 }
+        Candidate { id: format!("h{id:02}"), capacity, room, running: 0, partitions: None }
     }
 
     fn alike(count: usize) -> Vec<Candidate> {

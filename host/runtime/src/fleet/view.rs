@@ -64,6 +64,8 @@ pub(crate) enum News {
     None,
     /// There is another plan for this workload.
     Plan(String),
+    /// The plan of this workload was deleted. The last one holds, and its leader writes it again.
+    NoPlan(String),
     /// A person has asked for something of this workload.
     Asked(String),
     /// Messages have started workers of these workloads at another host.
@@ -86,7 +88,7 @@ pub(crate) struct View {
     left: BTreeMap<String, u64>,
     /// The last plans, with their revisions; 0 for one of before the bucket went back.
     plans: BTreeMap<String, (u64, Plan)>,
-    /// The revision of what stands in place of a plan and is none.
+    /// The revision of what stands in place of a plan and is none, or of its deletion.
     spoiled: BTreeMap<String, u64>,
     /// Plans that were seen and that the watch has still to bring, since it has brought earlier ones: their revisions.
     overdue: BTreeMap<String, u64>,
@@ -184,6 +186,10 @@ impl View {
                     Err(problem)
                 }
             },
+            (Some(("plan", workload)), None) => {
+                self.spoiled.insert(workload.to_owned(), revision);
+                Ok(News::NoPlan(workload.to_owned()))
+            }
             (Some(("settings", workload)), Some(value)) => {
                 self.settings.insert(workload.to_owned(), read(key, value)?);
                 Ok(News::None)
@@ -273,7 +279,7 @@ impl View {
         self.plans.get(workload).map_or(0, |(revision, _)| *revision)
     }
 
-    /// The revision of what stands in place of the plan and is none; 0 if nothing does.
+    /// The revision of what stands in place of the plan and is none, or of its deletion; 0 if nothing does.
     pub(crate) fn spoiled(&self, workload: &str) -> u64 {
         self.spoiled.get(workload).copied().unwrap_or(0)
     }
@@ -420,8 +426,8 @@ impl View {
     /// The hosts that can run workers of a workload.
     pub(crate) fn candidates(&self, workload: &str) -> Vec<Candidate> {
         let candidate = |(id, entry, report): (&str, &HostEntry, &Report)| {
-            let (capacity, room, running) = (entry.capacity, report.room, report.running);
-            Candidate { id: id.to_owned(), capacity, room, running }
+            let Report { room, running, partitions, .. } = *report;
+            Candidate { id: id.to_owned(), capacity: entry.capacity, room, running, partitions }
         };
         self.reports(workload).map(candidate).collect()
     }

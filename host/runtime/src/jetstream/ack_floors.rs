@@ -23,6 +23,8 @@ struct Floor {
     paused: Paused,
     /// Messages that waited or were unsettled.
     unsettled: u64,
+    /// Whether the stream drops what no consumer waits for.
+    is_interest: bool,
 }
 
 impl AckFloors {
@@ -37,7 +39,7 @@ impl AckFloors {
         let lost = before.is_some_and(|floor| floor.spoiled || last_seq < floor.last_seq.max(floor.sequence));
         floors.insert(
             (stream.to_owned(), consumer.to_owned()),
-            Floor { made, sequence, last_seq, spoiled: lost, paused, unsettled },
+            Floor { made, sequence, last_seq, spoiled: lost, paused, unsettled, is_interest: of.config.is_interest() },
         );
     }
 
@@ -55,6 +57,14 @@ impl AckFloors {
         let floors = self.0.lock();
         let floor = floors.get(&(stream.to_owned(), consumer.to_owned()))?;
         (floor.made.0 == of.created).then_some(floor.unsettled)
+    }
+
+    /// How many messages are lost with a consumer that is gone, as far as its last reading tells; 0 where its stream
+    /// keeps them.
+    pub(super) fn lost_with(&self, stream: &str, consumer: &str) -> u64 {
+        let floors = self.0.lock();
+        let floor = floors.get(&(stream.to_owned(), consumer.to_owned()));
+        floor.filter(|floor| floor.is_interest).map_or(0, |floor| floor.unsettled)
     }
 
     /// Whether the last consumer of this name was paused when it was read last. `None` if that is not known.
@@ -96,6 +106,19 @@ mod tests {
         floors.saw("S", "c", &state, &stream(7));
         assert_eq!(floors.unsettled("S", "c", &stream(7)), Some(7));
         assert_eq!(floors.unsettled("S", "c", &StreamState { created: "2".into(), ..stream(7) }), None);
+    }
+
+    #[test]
+    fn what_goes_with_a_consumer_is_what_its_stream_keeps_for_consumers_alone() {
+        let floors = AckFloors::default();
+        assert_eq!(floors.lost_with("S", "c"), 0);
+        let state = ConsumerState { num_pending: 5, num_ack_pending: 2, ..ConsumerState::default() };
+        floors.saw("S", "c", &state, &stream(7));
+        assert_eq!(floors.lost_with("S", "c"), 0);
+        let mut interest = stream(7);
+        interest.config.retention = "interest".to_owned();
+        floors.saw("S", "c", &state, &interest);
+        assert_eq!(floors.lost_with("S", "c"), 7);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, OnceLock};
 
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, watch};
 use tokio::time::Instant;
 
 use super::connect::Client;
@@ -33,6 +33,8 @@ pub(super) struct WorkloadBinding {
     /// What traces its deliveries; unset where nothing is traced.
     pub(super) spans: OnceLock<Arc<WorkloadSpans>>,
     pub(super) parked: super::parked_pull::ParkedPull,
+    /// Whether the consumer or its stream was gone when the signals were read last.
+    pub(super) gone: watch::Sender<bool>,
 }
 
 impl WorkloadBinding {

@@ -1,7 +1,7 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, watch};
 
 use super::binding::WorkloadBinding;
 use super::bucket::Histories;
@@ -9,6 +9,7 @@ use super::consumer_watch::{Follow, FoundAtSetup, OwnPlaces};
 use super::denied::unless_denied;
 use super::guest_requests::GuestRequests;
 use super::header_watch::HeaderWatch;
+use super::in_use::InUse;
 use super::key_value::Buckets;
 use super::parked_pull::ParkedPull;
 use super::paused::{Moment, Paused};
@@ -41,6 +42,8 @@ pub struct BoundConsumer {
     /// Of the buckets that are granted.
     histories: Histories,
     buckets: Arc<OnceLock<Arc<Buckets>>>,
+    /// From the time when it is set up, for it may wait for its plugin before it runs.
+    _in_use: Arc<InUse>,
 }
 
 impl BoundConsumer {
@@ -135,16 +138,23 @@ impl BoundConsumer {
             traffic: Arc::default(),
             spans: OnceLock::new(),
             parked: ParkedPull::default(),
+            gone: watch::Sender::new(false),
         };
+        let (effective, mut in_use) = (Effective::new(&verdict.settings), InUse::default());
+        let watched = watch_consumer.iter().map(|(consumer, effective)| (consumer, effective));
+        for (consumer, effective) in watched.chain([(&workload.queue.consumer, &effective)]) {
+            in_use.add(client, &workload.queue.stream, consumer, effective);
+        }
         Ok(Self {
             binding: Arc::new(binding),
             consumer: workload.queue.consumer.clone(),
             expires: workload.pull.expires,
-            effective: Effective::new(&verdict.settings),
+            effective,
             found: FoundAtSetup { workload: workload.clone(), own, consumer: state, stream, verdict },
             watch_consumer,
             histories,
             buckets: Arc::default(),
+            _in_use: Arc::new(in_use),
         })
     }
 
@@ -204,6 +214,11 @@ impl BoundConsumer {
         let state = state.ok_or_else(|| anyhow::anyhow!("there is no consumer {}", self.consumer))?;
         let (count, redelivered) = (state.num_ack_pending, state.num_redelivered);
         Ok(Unsettled { count, redelivered, last: state.delivered.consumer_seq })
+    }
+
+    /// Whether the consumer or its stream is gone, as the signals saw it last. Told at each look while it is.
+    pub(crate) fn gone(&self) -> watch::Receiver<bool> {
+        self.binding.gone.subscribe()
     }
 
     /// Starts to pull.

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::binding::WorkloadBinding;
-use super::settings::{ConsumerConfig, ConsumerState, ConsumerVerdict, Reserved, StreamConfig, StreamState, judge};
+use super::settings::{
+    ConsumerConfig, ConsumerState, ConsumerVerdict, Reserved, StreamConfig, StreamState, inactive_by_edit, judge,
+};
 use crate::config::Workload;
 use crate::delivery::consumer_settings::{ConsumerFlow, Effective};
 
@@ -51,6 +53,10 @@ pub(super) struct Follow {
     own: OwnPlaces,
     effective: Arc<Effective>,
     seen: (ConsumerConfig, bool, StreamConfig),
+    /// When the consumer was made that was read last; another of its name has another time.
+    made: String,
+    /// Whether it was gone when it was looked for last.
+    was_gone: bool,
     /// Whether nothing waited or was unsettled when it was read last.
     was_drained: bool,
     flow: ConsumerFlow,
@@ -67,21 +73,38 @@ impl Follow {
         let flow = verdict.flow(&workload.queue.stream, &workload.queue.consumer);
         effective.flows(flow.clone());
         let was_drained = consumer.is_drained();
-        let seen = (consumer.config, consumer.paused, stream.config);
+        let (made, seen) = (consumer.created, (consumer.config, consumer.paused, stream.config));
         let warned = verdict.warnings.into_iter().collect();
-        Self { workload, own, effective, seen, was_drained, flow, warned, delivered: None, ahead: 0 }
+        Self {
+            workload,
+            own,
+            effective,
+            seen,
+            made,
+            was_gone: false,
+            was_drained,
+            flow,
+            warned,
+            delivered: None,
+            ahead: 0,
+        }
     }
 
     /// Judges changed settings, lets them take effect, and logs them.
     pub(super) fn look(&mut self, consumer: &ConsumerState, stream: &StreamState) {
         let (config, paused, of) = &self.seen;
         if (config, *paused, of) != (&consumer.config, consumer.paused, &stream.config) {
+            self.tell_edit(consumer);
+            self.judge(consumer, stream);
+        } else if std::mem::take(&mut self.was_gone) {
             self.judge(consumer, stream);
         } else if self.was_drained != consumer.is_drained() {
             // What waits is handled, whatever the stream stores from now on.
             self.flow = self.verdict(consumer, stream).flow(&self.workload.queue.stream, &self.workload.queue.consumer);
         }
         self.was_drained = consumer.is_drained();
+        self.made.clone_from(&consumer.created);
+        self.was_gone = false;
         // The stream is read before its consumer. So the stream is compared with what the consumer had delivered at the
         // reading before.
         let made = (stream.created.clone(), consumer.created.clone());
@@ -91,6 +114,15 @@ impl Follow {
         let ahead =
             (self.ahead >= AHEAD && self.flow == ConsumerFlow::Free).then(|| ahead(&self.workload, consumer, stream));
         self.effective.flows(ahead.unwrap_or_else(|| self.flow.clone()));
+    }
+
+    /// The consumer or its stream is gone. What was wrong with it is past: it must not keep pulls, which tell whether
+    /// there is another, nor name what mends it.
+    pub(super) fn gone(&mut self) {
+        self.was_gone = true;
+        self.flow = ConsumerFlow::Free;
+        self.ahead = 0;
+        self.effective.flows(ConsumerFlow::Free);
     }
 
     /// How long an idle consumer need not be asked about: several intervals, and a few seconds at most.
@@ -119,10 +151,9 @@ impl Follow {
         judge(consumer, &stream.config, &self.workload, self.own.reserved())
     }
 
-    fn judge(&mut self, consumer: &ConsumerState, stream: &StreamState) {
-        let verdict = self.verdict(consumer, stream);
+    fn tell_edit(&self, consumer: &ConsumerState) {
         let (name, queue) = (&self.workload.name, &self.workload.queue);
-        let ack_wait = verdict.settings.ack_wait;
+        let ack_wait = consumer.config.shortest_ack_wait();
         tracing::info!(
             workload = name,
             stream = queue.stream,
@@ -130,6 +161,16 @@ impl Follow {
             ?ack_wait,
             "the consumer or its stream has other settings now, which are followed"
         );
+        let is_same = self.made == consumer.created;
+        let inactive = inactive_by_edit(&self.seen.0, &consumer.config, (&queue.stream, &queue.consumer));
+        if let Some(warning) = inactive.filter(|_| is_same) {
+            tracing::warn!(workload = name, stream = queue.stream, consumer = queue.consumer, "{warning}");
+        }
+    }
+
+    fn judge(&mut self, consumer: &ConsumerState, stream: &StreamState) {
+        let verdict = self.verdict(consumer, stream);
+        let (name, queue) = (&self.workload.name, &self.workload.queue);
         for warning in verdict.warnings.iter().filter(|warning| !self.warned.contains(*warning)) {
             tracing::warn!(workload = name, stream = queue.stream, consumer = queue.consumer, "{warning}");
         }
@@ -205,6 +246,25 @@ mod tests {
         state.config.max_deliver = -1;
         follow.look(&state, &stream(0));
         assert!(!effective.is_refused() && !effective.is_last(2));
+    }
+
+    #[test]
+    fn what_was_wrong_with_a_consumer_that_is_gone_is_past_and_one_that_is_there_again_is_judged() {
+        let (mut follow, effective) = follow();
+        let mut state = consumer();
+        state.config.max_deliver = 2;
+        follow.look(&state, &stream(0));
+        assert!(effective.is_refused());
+        follow.gone();
+        assert_eq!((effective.flow(), follow.is_free()), (ConsumerFlow::Free, true));
+        // Somebody makes it as it was.
+        state.created = "later".to_owned();
+        follow.look(&state, &stream(0));
+        assert!(effective.is_refused());
+        follow.gone();
+        state.config.max_deliver = -1;
+        follow.look(&state, &stream(0));
+        assert_eq!(effective.flow(), ConsumerFlow::Free);
     }
 
     #[test]

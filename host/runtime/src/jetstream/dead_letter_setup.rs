@@ -34,7 +34,8 @@ impl WorkloadSetup<'_> {
         let found = self.client.stream_state(name).await;
         let found = found.map_err(|error| self.server(what(name), Creation::DeadLetters, &error))?;
         let Some(found) = found else { return Ok(None) };
-        judge_letters(&found.config, self.client.inbox()).map(Some).map_err(|refusal| {
+        let judged = judge_letters(&found.config, self.client.inbox(), self.client.max_payload());
+        judged.map(Some).map_err(|refusal| {
             let SettingsRefusal { problem, remedy } = refusal;
             let (workload, what) = (self.workload.name.clone(), what(name));
             SetupError::Server { workload, what, reason: format!("{problem}\n  {remedy}") }

@@ -272,6 +272,9 @@ impl Letters {
     /// # Errors
     /// If the server refuses.
     pub async fn delete(&self, letter: &Letter) -> Result<bool, LettersError> {
+        let denies = self.stream.cached_info().config.deny_delete;
+        let remedy = "letters go from it by its limits, or all together where it may be purged";
+        self.lets_go(("deny_delete", denies), remedy)?;
         let deleted = self.remove(letter.sequence).await?;
         if let Content::Apart { sequence, .. } = letter.content {
             self.remove(sequence).await?;
@@ -288,12 +291,8 @@ impl Letters {
     /// # Errors
     /// If the stream or the server's permissions keep every letter.
     pub async fn may_delete(&self) -> Result<(), LettersError> {
-        let config = &self.stream.cached_info().config;
-        if config.deny_delete || config.sealed {
-            let setting = if config.sealed { "sealed" } else { "deny_delete" };
-            let reason = format!("its setting {setting} keeps every message; --keep leaves letters where they are");
-            return Err(LettersError::Server { verb: DELETE, stream: self.name.clone(), reason });
-        }
+        let denies = self.stream.cached_info().config.deny_delete;
+        self.lets_go(("deny_delete", denies), "--keep leaves letters where they are")?;
         // No stream has a message 0, so nothing is deleted.
         let nothing = async {
             let _ = tokio::time::timeout(probe::WITHIN, raw_message::delete(&self.client, &self.name, 0)).await;
@@ -302,12 +301,29 @@ impl Letters {
         self.asked(DELETE, nothing).await
     }
 
+    /// Checks that neither this setting of the stream nor that it is sealed keeps every message in it.
+    fn lets_go(&self, (setting, is_set): (&str, bool), remedy: &str) -> Result<(), LettersError> {
+        let setting = match self.stream.cached_info().config.sealed {
+            true => "sealed",
+            false if is_set => setting,
+            false => return Ok(()),
+        };
+        let reason = format!("its setting {setting} keeps every message; {remedy}");
+        Err(LettersError::Server { verb: DELETE, stream: self.name.clone(), reason })
+    }
+
     /// Deletes all letters, or all of one workload, that were there when the stream was opened. Gives how many messages
     /// the server has deleted.
     ///
     /// # Errors
     /// If the server refuses.
     pub async fn purge(&self, workload: Option<&str>) -> Result<u64, LettersError> {
+        let config = &self.stream.cached_info().config;
+        let remedy = match config.deny_delete || config.sealed {
+            true => "letters go from it by its limits alone",
+            false => "have them deleted one by one, by their sequences or a filter such as --until 1s",
+        };
+        self.lets_go(("deny_purge", config.deny_purge), remedy)?;
         let Some(workload) = workload else {
             return self.purge_what(self.stream.purge().sequence(self.last + 1).into_future()).await;
         };

@@ -13,7 +13,7 @@ use tokio::time::{Instant, timeout};
 use super::Client;
 use super::create_errors::{Creation, remedy};
 use super::denied::unless_denied;
-use super::settings::{SettingsRefusal, StreamConfig, StreamState, reserved};
+use super::settings::{OwnMessages, SettingsRefusal, StreamConfig, StreamState, keeps, reserved};
 use super::stream_scan::Scan;
 use crate::backoff::Backoff;
 use crate::config::{JOURNAL, JournalStream};
@@ -111,19 +111,7 @@ pub(super) async fn is_there(client: &Client, name: &str) -> Result<bool, String
 
 /// Checks that a stream can keep lines.
 fn fits(client: &Client, config: &StreamConfig) -> Result<(), String> {
-    if !config.subjects.iter().any(|subject| subject == JOURNAL) {
-        return Err(format!("it is there, and not bound to {JOURNAL}; name another in journal.stream"));
-    }
-    if config.no_ack {
-        return Err("it acknowledges no publication (no_ack), so no line could be known to be kept".to_owned());
-    }
-    if config.is_interest() {
-        let name = &config.name;
-        return Err(format!(
-            "it has interest retention, so a line is gone at once where no consumer waits for it; `nats stream edit \
-             {name} --retention=limits`"
-        ));
-    }
+    keeps(config, OwnMessages::Lines).map_err(|SettingsRefusal { problem, remedy }| format!("{problem}; {remedy}"))?;
     match reserved(config, Some(JOURNAL), client.inbox()) {
         Some(SettingsRefusal { problem, remedy }) => Err(format!("{problem}. {remedy}")),
         None => Ok(()),
@@ -223,8 +211,8 @@ impl Client {
 }
 
 impl Decisions {
-    /// Reads the lines in their order, each with its sequence, until `each` says that it has enough. `workload` and
-    /// `since` limit them to one workload's, and to those stored since a time.
+    /// Reads the lines in their order, each with its sequence and when it was stored, until `each` says that it has
+    /// enough. `workload` and `since` limit them to one workload's, and to those stored since a time.
     ///
     /// # Errors
     /// If they cannot all be read.
@@ -232,11 +220,12 @@ impl Decisions {
         &self,
         workload: Option<&str>,
         since: Option<SystemTime>,
-        mut each: impl FnMut(u64, Bytes) -> ControlFlow<()>,
+        mut each: impl FnMut((u64, SystemTime), Bytes) -> ControlFlow<()>,
     ) -> Result<(), DecisionsError> {
         let subjects = vec![format!("tidegate.journal.{}", workload.unwrap_or("*"))];
         let scan = Scan { first: 1, last: self.last, subjects, since, payloads: true };
-        let done = scan.run(&self.client, &self.stream, |stored| each(stored.sequence, stored.payload)).await;
+        let done =
+            scan.run(&self.client, &self.stream, |stored| each((stored.sequence, stored.time), stored.payload)).await;
         done.map_err(|error| DecisionsError::Server { stream: self.name.clone(), reason: error.to_string() })
     }
 }

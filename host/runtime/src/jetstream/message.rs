@@ -262,11 +262,16 @@ impl Held for PulledMessage {
         })
     }
 
-    async fn dead_letter(&self, death: &Death, author: &Author) -> Result<(), EffectError> {
+    async fn dead_letter(&self, death: &Death, author: &Author) -> Result<u64, EffectError> {
         let MessageParts { delivery, binding, .. } = &*self.0;
         let letter = binding.keep_dead_letter(delivery, death, author).await?;
         self.refuse(death, letter).await;
-        Ok(())
+        Ok(letter)
+    }
+
+    async fn has_letter(&self, kept: &Kept) -> Result<bool, EffectError> {
+        let MessageParts { delivery, binding, .. } = &*self.0;
+        binding.has_letter(delivery, kept.letter_sequence()).await
     }
 
     fn in_progress(&self) -> impl Future<Output = ()> + Send + use<> {

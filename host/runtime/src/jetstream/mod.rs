@@ -35,6 +35,7 @@ mod guest_requests;
 mod header_map;
 mod header_watch;
 mod hosts;
+mod in_use;
 mod journal;
 mod key_value;
 mod lookup;

@@ -19,7 +19,7 @@ pub(super) const WITHIN: Duration = Duration::from_secs(1);
 /// than the one that asked. A denial that is later still shows at the first use.
 const PASSED_ON: Duration = Duration::from_millis(50);
 /// The end of an ack's subject, which names a delivery. This one names none.
-const NO_DELIVERY: &str = "1.0.0.0.0";
+pub(super) const NO_DELIVERY: &str = "1.0.0.0.0";
 
 impl Client {
     /// Sends a request with a payload that asks for nothing. Any answer will do, an error too.

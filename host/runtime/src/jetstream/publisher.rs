@@ -57,7 +57,8 @@ impl Publisher {
         Self { client, inbox: OnceCell::new(), publications, letters }
     }
 
-    /// Publishes, and waits until the stream `into` has stored it. Gives the position there.
+    /// Publishes, and waits until the stream `into` has stored it. Gives the stream's answer: it may have had one with
+    /// the same message id, whether that is there still or not.
     pub(super) async fn store(
         &self,
         window: PublishWindow,
@@ -65,7 +66,7 @@ impl Publisher {
         headers: HeaderMap,
         payload: Bytes,
         into: &str,
-    ) -> Result<u64, EffectError> {
+    ) -> Result<PublishAck, EffectError> {
         let mut sent = VecDeque::new();
         self.send(window, &mut sent, subject.clone(), headers, payload).await?;
         let Some(sent) = sent.pop_front() else {
@@ -74,7 +75,7 @@ impl Publisher {
         // `Nats-Expected-Stream` would refuse the message before it is stored elsewhere. But what the stream
         // republishes has that header too, and would be refused because of it.
         match sent.stored().await? {
-            PublishAck { stream, sequence, .. } if stream == into => Ok(sequence),
+            ack if ack.stream == into => Ok(ack),
             PublishAck { stream, .. } => Err(EffectError::Unavailable(format!(
                 "stream {stream} has stored what was published on `{}`, and it belongs into {into}: bind that one to \
                  it",
@@ -213,7 +214,7 @@ impl Drop for Sent {
 
 /// Reads a stream's answer to a publication.
 pub(super) fn read(answer: &Message, subject: &str) -> Result<PublishAck, EffectError> {
-    let subject = shown(subject);
+    let (remedy, subject) = (|code| remedy(subject, code), shown(subject));
     if answer.status == Some(StatusCode::NO_RESPONDERS) {
         return Err(EffectError::Unavailable(format!(
             "no stream is bound to `{subject}`, so the publication was not stored: create one that is"
@@ -223,6 +224,10 @@ pub(super) fn read(answer: &Message, subject: &str) -> Result<PublishAck, Effect
         Ok(Response::Ok(ack)) => Ok(ack),
         Ok(Response::Err { error }) => {
             let problem = format!("the publication on `{subject}` was not stored: {error}");
+            let problem = match remedy(error.error_code().0) {
+                Some(remedy) => format!("{problem}; {remedy}"),
+                None => problem,
+            };
             Err(match error.error_code() {
                 ErrorCode::STREAM_MESSAGE_EXCEEDS_MAXIMUM
                 | ErrorCode::STREAM_HEADER_EXCEEDS_MAXIMUM
@@ -235,10 +240,7 @@ pub(super) fn read(answer: &Message, subject: &str) -> Result<PublishAck, Effect
                 ErrorCode::STREAM_WRONG_LAST_SEQUENCE
                 | ErrorCode::STREAM_WRONG_LAST_SEQUENCE_CONSTANT
                 | ErrorCode::STREAM_WRONG_LAST_MESSAGE_ID => EffectError::Conflict(problem),
-                ErrorCode(code) => EffectError::Unavailable(match remedy(code) {
-                    Some(remedy) => format!("{problem}; {remedy}"),
-                    None => problem,
-                }),
+                _ => EffectError::Unavailable(problem),
             })
         }
         Err(error) => {

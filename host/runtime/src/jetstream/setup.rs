@@ -179,6 +179,8 @@ impl WorkloadSetup<'_> {
         let (state, made) = self.found_or_made(name, &wanted, WORKS).await?;
         let verdict = self.judged(&state, stream);
         if let Some(SettingsRefusal { problem, remedy }) = &verdict.refusal {
+            // It is to be there still when somebody has mended it.
+            self.client.tell_in_use(&self.queue.stream, name).await;
             return Err(self.unsuitable(name, problem.clone(), remedy));
         }
         if made {
@@ -261,15 +263,15 @@ impl WorkloadSetup<'_> {
     fn tell_dropped(&self, state: &ConsumerState, unsettled: u64) {
         let (workload, stream, consumer) = (&self.workload.name, &self.queue.stream, &self.queue.consumer);
         let pending = state.num_pending;
-        tracing::warn!(
+        tracing::error!(
             workload,
             stream,
             consumer,
             unsettled,
             pending,
-            "the consumer was gone and is made anew; its stream has interest retention, so the server has dropped what \
-             no consumer waited for meanwhile: {unsettled} messages were not settled at the last look, and {pending} \
-             are there now"
+            "the consumer was gone and is made anew, and messages may be lost: its stream has interest retention, so \
+             the server has dropped what no consumer waited for meanwhile; {unsettled} messages were not settled at \
+             the last look, and {pending} are there now"
         );
     }
 

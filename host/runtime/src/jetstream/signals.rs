@@ -124,12 +124,19 @@ impl Signals {
         let stream = answered(client, failures, &format!("STREAM.INFO.{of}"), client.stream_state(of)).await;
         let stream = stream.with_context(|| format!("stream {of}"))?;
         let stream = stream.with_context(|| format!("the state of stream {of}"))?;
-        let stream = stream.with_context(|| format!("stream {of} is gone"))?;
+        let Some(stream) = stream else {
+            self.gone();
+            anyhow::bail!("stream {} is gone", self.binding.stream);
+        };
         let asked = format!("CONSUMER.INFO.{of}.{name}");
         let consumer = answered(client, failures, &asked, client.consumer_state(of, name)).await;
         let consumer = consumer.with_context(|| format!("consumer {name}"))?;
         let consumer = consumer.with_context(|| format!("the state of consumer {name}"))?;
-        let consumer = consumer.with_context(|| format!("consumer {name} is gone"))?;
+        let Some(consumer) = consumer else {
+            self.gone();
+            anyhow::bail!("consumer {} is gone", self.consumer);
+        };
+        self.binding.gone.send_if_modified(std::mem::take);
         self.follow.look(&consumer, &stream);
         self.follow.keep_dropped(&self.binding, &consumer).await;
         client.floors.saw(of, &self.consumer, &consumer, &stream);
@@ -164,6 +171,13 @@ fn milliseconds(time: &str) -> Option<u64> {
 }
 
 impl Signals {
+    /// The consumer or its stream is gone. Told each time: a workload that asks for nothing has no pull that tells, and
+    /// what could not be made anew is tried again.
+    fn gone(&mut self) {
+        self.follow.gone();
+        self.binding.gone.send_replace(true);
+    }
+
     fn count(&mut self, consumer: &ConsumerState, stream: &StreamState, redelivered: u64) -> u64 {
         let reading = ConsumerReading {
             stream: stream.created.clone(),

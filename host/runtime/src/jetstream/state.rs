@@ -103,6 +103,11 @@ impl Client {
         unless(STREAM_NOT_FOUND, self.api(format!("STREAM.INFO.{stream}"), &json!({})).await)
     }
 
+    /// How many messages are lost with a consumer that is gone, as far as is known.
+    pub(crate) fn lost_with(&self, stream: &str, consumer: &str) -> u64 {
+        self.floors.lost_with(stream, consumer)
+    }
+
     /// Whether the server says that there is no such consumer, or no such stream.
     pub(crate) async fn lacks_consumer(&self, stream: &str, consumer: &str) -> bool {
         match self.consumer_state(stream, consumer).await {

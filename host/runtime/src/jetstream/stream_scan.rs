@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 use std::time::{Duration, SystemTime};
 
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, PullConsumer, pull};
-use async_nats::jetstream::stream::Stream;
+use async_nats::jetstream::stream::{RetentionPolicy, Stream};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use tokio::sync::watch;
@@ -55,6 +55,9 @@ impl Scan {
         stream: &Stream,
         mut each: impl FnMut(StoredMessage) -> ControlFlow<()>,
     ) -> Result<(), ScanError> {
+        if stream.cached_info().config.retention == RetentionPolicy::WorkQueue {
+            return self.read_one_by_one(client, stream, &mut each).await;
+        }
         let mut begin = match self.since {
             Some(since) => DeliverPolicy::ByStartTime { start_time: since.into() },
             None if self.first > 1 => DeliverPolicy::ByStartSequence { start_sequence: self.first },
@@ -70,6 +73,20 @@ impl Scan {
             let Some(after) = self.read_as_json(client, name, after, &mut each).await? else { return Ok(()) };
             begin = DeliverPolicy::ByStartSequence { start_sequence: after + 1 };
         }
+    }
+
+    /// Reads a work queue, whose messages the server gives no consumer but the one that takes them away.
+    async fn read_one_by_one(
+        &self,
+        client: &Client,
+        stream: &Stream,
+        each: &mut impl FnMut(StoredMessage) -> ControlFlow<()>,
+    ) -> Result<(), ScanError> {
+        let mut after = self.first.saturating_sub(1);
+        while let Some(last) = self.read_as_json(client, &stream.cached_info().config.name, after, each).await? {
+            after = last;
+        }
+        Ok(())
     }
 
     fn consumer(&self, begin: DeliverPolicy) -> pull::Config {

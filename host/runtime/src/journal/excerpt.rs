@@ -37,7 +37,7 @@ impl Excerpt {
                 (workload.clone(), *role, std::iter::once(state).chain(after).collect())
             }
             JournalEvent::Dropped { .. } => {
-                self.known.clear();
+                // Whoever reads it takes no state to be known any more.
                 self.written.clear();
                 return Some(line);
             }
@@ -60,6 +60,26 @@ impl Excerpt {
             }
         }
         Some(line)
+    }
+
+    /// Notes the states that a line shows, which is before those that are taken.
+    pub fn pass_over(&mut self, line: &JournalLine) {
+        let (workload, role, states) = match &line.event {
+            JournalEvent::Init(InitLine { workload, role, previous, state, .. }) => {
+                (workload, *role, previous.iter().chain(state).collect::<Vec<_>>())
+            }
+            JournalEvent::Decide(DecideLine { workload, role, state, decision, .. }) => {
+                let after = decision.iter().map(|answer| &answer.state);
+                (workload, *role, std::iter::once(state).chain(after).collect())
+            }
+            JournalEvent::Dropped { .. } => return,
+        };
+        let whose = (line.host.clone(), workload.clone(), role);
+        for JournalState { digest, bytes } in states {
+            if let Some(bytes) = bytes {
+                self.known.insert(whose.clone(), Known { digest: digest.clone(), bytes: bytes.clone() });
+            }
+        }
     }
 
     /// How many lines were not taken.
@@ -152,6 +172,22 @@ mod tests {
         // Of the second line no state is known. The third rests on one that nobody has, too, but shows the one after
         // it.
         assert_eq!(states(lines.into_iter().skip(1)), (vec![pair(b"c", b"c")], 2));
+    }
+
+    #[test]
+    fn what_is_passed_over_shows_the_state_of_what_comes_after() {
+        let (mut writer, mut excerpt) = (LineWriter::new("h".to_owned()), Excerpt::default());
+        let mut line = |state: &[u8], next: &[u8]| -> JournalLine {
+            serde_json::from_slice(&writer.line(&entry("w", state, next))).unwrap()
+        };
+        for passed in [line(b"a", b"b"), line(b"b", b"b")] {
+            excerpt.pass_over(&passed);
+        }
+        let taken = excerpt.take(line(b"b", b"b")).expect("its state is known");
+        let JournalEvent::Decide(turn) = taken.event else { panic!("no decision") };
+        // A reader of the excerpt knows nothing of what was passed over.
+        assert_eq!((turn.state.bytes.as_deref(), turn.decision.unwrap().state.bytes), (Some("Yg=="), None));
+        assert_eq!(excerpt.left_out(), 0);
     }
 
     #[test]

@@ -20,7 +20,7 @@ pub use excerpt::Excerpt;
 pub use file::OpenError;
 pub use line::{
     DecideLine, InitLine, JournalEvent, JournalFault, JournalLine, JournalState, JournaledDecision, PolicyName,
-    VERSION, digest,
+    STATES_WITHIN, VERSION, digest,
 };
 #[doc(hidden)]
 pub use read::parse;

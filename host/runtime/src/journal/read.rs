@@ -48,12 +48,25 @@ pub enum JournalError {
     /// It has no decision that is meant.
     #[error("{0}")]
     Nothing(String),
+    /// Several were given, and not in the order of time.
+    #[error(
+        "the journal {next} does not begin later than {before}, which is given before it\n  Give each once, and the \
+         oldest first."
+    )]
+    Order {
+        /// One that was given.
+        before: PathBuf,
+        /// The one that was given after it, and does not begin later.
+        next: PathBuf,
+    },
 }
 
 /// Which workloads journals are about, and which code decided for each.
 #[derive(Debug, Default)]
 pub struct Survey {
     live: BTreeMap<String, BTreeSet<PolicyName>>,
+    /// When each journal begins with each workload: the time that the policy was told.
+    begins: BTreeMap<String, Vec<(PathBuf, u64)>>,
 }
 
 impl Survey {
@@ -65,8 +78,14 @@ impl Survey {
         let mut survey = Self::default();
         for journal in journals {
             let mut reader = JournalReader::open(journal)?;
+            let mut begun = BTreeSet::new();
             while let Some(line) = reader.next()? {
                 if let JournalEvent::Decide(turn) = line.event {
+                    if !begun.contains(&turn.workload) {
+                        begun.insert(turn.workload.clone());
+                        let begins = survey.begins.entry(turn.workload.clone()).or_default();
+                        begins.push((journal.clone(), turn.observation.now_ms));
+                    }
                     let live = survey.live.entry(turn.workload).or_default();
                     if turn.role == Role::Live {
                         live.insert(turn.policy);
@@ -77,11 +96,28 @@ impl Survey {
         Ok(survey)
     }
 
-    /// The workload that is meant: the one that there is, or the one that is wanted.
+    /// The workload that is meant, the one that there is or the one that is wanted, where the journals go on with it
+    /// one after the other.
     ///
     /// # Errors
-    /// If it has no decision, or if several could be meant.
+    /// If it has no decision, if several could be meant, or if the journals are not in the order of time.
     pub fn workload(&self, wanted: Option<&str>) -> Result<String, JournalError> {
+        let workload = self.meant(wanted)?;
+        self.in_order(&workload)?;
+        Ok(workload)
+    }
+
+    /// Whether each journal begins later than those before it. What lies before would be passed over without a word.
+    fn in_order(&self, workload: &str) -> Result<(), JournalError> {
+        let begins = self.begins.get(workload).map_or(&[][..], Vec::as_slice);
+        let is_wrong = |pair: &&[(PathBuf, u64)]| matches!(pair, [(_, before), (_, next)] if next <= before);
+        match begins.windows(2).find(is_wrong) {
+            Some([(before, _), (next, _)]) => Err(JournalError::Order { before: before.clone(), next: next.clone() }),
+            _ => Ok(()),
+        }
+    }
+
+    fn meant(&self, wanted: Option<&str>) -> Result<String, JournalError> {
         let all = || self.live.keys().cloned().collect::<Vec<_>>();
         let nothing = |text: String| Err(JournalError::Nothing(plain(&text)));
         match (wanted, all().as_slice()) {
@@ -226,7 +262,13 @@ impl std::fmt::Debug for JournalReader {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+    use std::time::{Duration, UNIX_EPOCH};
+
     use super::*;
+    use crate::config::Limits;
+    use crate::contract::{Author, Decision, Observation};
+    use crate::journal::line::LineWriter;
+    use crate::journal::{Entry, PolicyBounds, PolicyCall};
 
     fn problem(text: &[u8]) -> String {
         let dir = tempfile::tempdir().unwrap();
@@ -266,5 +308,52 @@ mod tests {
         }
         assert!(problem(&[0xff, b'\n']).starts_with("j:1: it is not a line of a journal"));
         assert!(problem(&vec![b'x'; LONGEST + 9]).starts_with("j:1: it is longer"));
+    }
+    #[test]
+    fn journals_that_are_not_in_the_order_of_time_or_come_twice_are_refused_by_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let journal = |name: &str, seconds: std::ops::Range<u64>| {
+            let mut writer = LineWriter::new("h".to_owned());
+            let line = |second: u64| {
+                let seen = Observation { now_ms: second * 1000, ..Observation::default() };
+                let answer = Ok(Decision { desired: 1, reason: String::new(), state: Vec::new() });
+                Entry {
+                    at: UNIX_EPOCH + Duration::from_secs(second),
+                    workload: "w".into(),
+                    role: Role::Live,
+                    policy: Author { plugin: "p".into(), generation: "g".into() },
+                    settings: [].into(),
+                    bounds: PolicyBounds::of(&Limits::default()),
+                    call: PolicyCall::Decide {
+                        seen,
+                        arrivals: second,
+                        state: Vec::new(),
+                        answer,
+                        made: None,
+                        fleet: None,
+                    },
+                }
+            };
+            let text: Vec<u8> = seconds.flat_map(|second| writer.line(&line(second))).collect();
+            let file = dir.path().join(name);
+            std::fs::write(&file, text).unwrap();
+            file
+        };
+        let (first, second, third) = (journal("j.2", 0..5), journal("j.1", 5..9), journal("j", 9..12));
+        let meant = |files: &[&PathBuf]| {
+            let files: Vec<PathBuf> = files.iter().copied().cloned().collect();
+            Survey::of(&files).unwrap().workload(None).map_err(|error| error.to_string())
+        };
+        assert_eq!(meant(&[&first, &second, &third]), Ok("w".to_owned()));
+        let told = |next: &PathBuf, before: &PathBuf| {
+            let (next, before) = (next.display(), before.display());
+            Err(format!(
+                "the journal {next} does not begin later than {before}, which is given before it\n  Give each once, \
+                 and the oldest first."
+            ))
+        };
+        assert_eq!(meant(&[&third, &second, &first]), told(&second, &third));
+        assert_eq!(meant(&[&first, &third, &second]), told(&second, &third));
+        assert_eq!(meant(&[&first, &first]), told(&first, &first));
     }
 }

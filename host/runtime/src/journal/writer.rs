@@ -85,6 +85,7 @@ impl Journal {
             sink,
             dropped: dropped.clone(),
             told: 0,
+            lost: 0,
             has_failed: false,
             trouble: Arc::clone(&trouble),
             room: room.clone(),
@@ -153,6 +154,8 @@ struct JournalWriter {
     dropped: Arc<AtomicU64>,
     /// How many drops the journal has lines about.
     told: u64,
+    /// How many lines were lost on their way through the sink when the last one was written.
+    lost: u64,
     /// Whether lines since then did not get into the file for a reason that was told.
     has_failed: bool,
     trouble: Arc<Trouble>,
@@ -173,6 +176,7 @@ impl JournalWriter {
         if is_there {
             self.tell_drops();
         }
+        self.look_at_losses();
         let mut line = self.lines.line(entry);
         let mut is_well = is_there;
         if self.file.as_ref().is_some_and(|file| is_there && file.is_full(line.len())) {
@@ -190,6 +194,14 @@ impl JournalWriter {
         }
         if let Some(sink) = &mut self.sink {
             (sink.take)(&entry.workload, line.trim_ascii_end());
+        }
+    }
+
+    /// What a line said that was lost on its way is not known to a reader of those that came through.
+    fn look_at_losses(&mut self) {
+        let lost = self.sink.as_ref().map_or(0, |sink| sink.lost.load(Relaxed));
+        if std::mem::replace(&mut self.lost, lost) != lost {
+            self.lines.begin();
         }
     }
 
@@ -297,6 +309,24 @@ mod tests {
         assert_eq!(journal.problems(), Vec::<String>::new());
         let text = std::fs::read_to_string(&path).unwrap();
         assert!(text.starts_with("{\"journal\"") && text.contains("\"event\":\"dropped\",\"lines\":2"), "{text}");
+        journal.close().await;
+    }
+
+    #[tokio::test]
+    async fn after_a_line_that_was_lost_on_its_way_the_state_is_told_again() {
+        let (wrote, written) = mpsc::channel();
+        let take =
+            Box::new(move |_: &str, line: &[u8]| wrote.send(String::from_utf8_lossy(line).into_owned()).unwrap());
+        let lost = Arc::new(AtomicU64::new(0));
+        let sink = JournalSink { take, lost: lost.clone(), trouble: Arc::default() };
+        let journal = Journal::start("host:1".to_owned(), None, Some(sink)).unwrap();
+        let has_bytes = || {
+            journal.record(entry(1));
+            written.recv().unwrap().contains("\"bytes\"")
+        };
+        assert_eq!([has_bytes(), has_bytes()], [true, false]);
+        lost.fetch_add(1, Relaxed);
+        assert_eq!([has_bytes(), has_bytes()], [true, false]);
         journal.close().await;
     }
 

@@ -85,12 +85,11 @@ impl Handlers for ModelPlugin {
         self.make(worker).await
     }
 
-    fn prepare(&mut self) -> impl Future<Output = ()> + Send + use<> {
+    fn prepare(&mut self) -> impl Future<Output = Result<(), Fault>> + Send + use<> {
         let (making, prepared) = (self.make(0), self.prepared.clone());
         async move {
-            if let Ok(made) = making.await {
-                *prepared.lock() = Some(made);
-            }
+            *prepared.lock() = Some(making.await?);
+            Ok(())
         }
     }
 

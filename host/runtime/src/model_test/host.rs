@@ -118,7 +118,7 @@ impl Held for HeldDelivery {
         Ok(())
     }
 
-    async fn dead_letter(&self, death: &Death, author: &Author) -> Result<(), EffectError> {
+    async fn dead_letter(&self, death: &Death, author: &Author) -> Result<u64, EffectError> {
         let (answer, stored) = oneshot::channel();
         let cause: Cause = death.cause;
         self.server.of(self.host, |state| {
@@ -127,7 +127,7 @@ impl Held for HeldDelivery {
         });
         let stored = word(stored).await;
         self.server.of(self.host, |state| state.ledger.buried(self.id(), stored.is_ok(), cause));
-        stored
+        stored.map(|()| self.delivery.stream_sequence)
     }
 
     fn in_progress(&self) -> impl Future<Output = ()> + Send + use<> {

@@ -134,6 +134,8 @@ impl Permissions {
         let dead = &config.dead_letters.stream;
         if !workloads.is_empty() {
             all.may_publish(format!("$JS.API.STREAM.INFO.{dead}"), "find the stream of dead letters");
+            let get = format!("$JS.API.STREAM.MSG.GET.{dead}");
+            all.may_publish(get, "see whether a dead letter is still there");
         }
         if workloads.iter().any(|workload| workload.queue.manage == Manage::Create) {
             all.may_publish(format!("$JS.API.STREAM.CREATE.{dead}"), "make the stream of dead letters");

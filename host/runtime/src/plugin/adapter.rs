@@ -128,6 +128,23 @@ async fn make(plugin: &HandlerPlugin, context: &WorkerContext) -> Result<PluginH
     Ok(PluginHandler { instance, author: author(plugin.generation()) })
 }
 
+/// The same, of the generation that a rollout compares this one with if this one does not start.
+async fn make_or_stable(
+    generations: &Generations,
+    plugin: &Arc<HandlerPlugin>,
+    context: &WorkerContext,
+) -> Result<PluginHandler, Fault> {
+    let made = make(plugin, context).await;
+    match made.as_ref().err().and_then(|fault| generations.in_place_of(plugin, fault)) {
+        Some(stable) => make(&stable, context).await,
+        None => made,
+    }
+}
+
+fn not_loaded() -> Fault {
+    Fault::Start("its plugin is not loaded".to_owned())
+}
+
 /// The rollouts of a handler, before they run.
 pub(crate) struct PendingRollouts {
     pub(crate) switch: Arc<HandlerSwitch>,
@@ -145,7 +162,7 @@ impl Handlers for PluginHandlers {
 
     async fn instantiate(&mut self, worker: u64) -> Result<PluginHandler, Fault> {
         let plugin = self.generations.take(worker);
-        let plugin = plugin.ok_or_else(|| Fault::Start("its plugin is not loaded".to_owned()))?;
+        let plugin = plugin.ok_or_else(not_loaded)?;
         self.context.http.ready().await?;
         let settings = self.settings.read().await?;
         let prepared = self.prepared.lock().take();
@@ -156,25 +173,21 @@ impl Handlers for PluginHandlers {
             prepared.instance.assign(worker);
             return Ok(prepared);
         }
-        let context = self.context(worker, settings);
-        let made = make(&plugin, &context).await;
-        match made.as_ref().err().and_then(|fault| self.generations.in_place_of(&plugin, fault)) {
-            Some(stable) => make(&stable, &context).await,
-            None => made,
-        }
+        make_or_stable(&self.generations, &plugin, &self.context(worker, settings)).await
     }
 
-    fn prepare(&mut self) -> impl Future<Output = ()> + Send + use<> {
+    fn prepare(&mut self) -> impl Future<Output = Result<(), Fault>> + Send + use<> {
         let plugin = self.generations.take(0);
-        let (context, prepared) = (self.context.clone(), self.prepared.clone());
-        let reader = self.settings.clone();
+        let (generations, context) = (self.generations.clone(), self.context.clone());
+        let (prepared, reader) = (self.prepared.clone(), self.settings.clone());
         async move {
-            let Some(plugin) = plugin else { return };
-            let (Ok(()), Ok(settings)) = (context.http.ready().await, reader.read().await) else { return };
+            let plugin = plugin.ok_or_else(not_loaded)?;
+            context.http.ready().await?;
+            let settings = reader.read().await?;
             let context = WorkerContext { settings: settings.clone(), ..context };
-            if let Ok(made) = make(&plugin, &context).await {
-                *prepared.lock() = Some((made, settings));
-            }
+            let made = make_or_stable(&generations, &plugin, &context).await?;
+            *prepared.lock() = Some((made, settings));
+            Ok(())
         }
     }
 

@@ -8,6 +8,9 @@ use std::ops::RangeInclusive;
 const BYTES: usize = 4096;
 /// About how many messages something is known at most.
 const MOST: usize = 8_192;
+/// How many attempts at a message do not count at most. Whoever may edit the consumer can write any number, and a
+/// message that kills its hosts has to become a dead letter some time.
+const MOST_OF_ONE: u32 = 100;
 
 /// Attempts that do not count, by the message, of messages after the ack floor of their consumer.
 ///
@@ -91,7 +94,8 @@ impl Excused {
 fn run(word: &str) -> Option<(RangeInclusive<u64>, u32)> {
     let (messages, count) = word.split_once(':')?;
     let (first, last) = messages.split_once('-').unwrap_or((messages, messages));
-    Some((first.parse().ok()?..=last.parse().ok()?, count.parse().ok()?))
+    let count: u32 = count.parse().ok()?;
+    Some((first.parse().ok()?..=last.parse().ok()?, count.min(MOST_OF_ONE)))
 }
 
 #[cfg(test)]
@@ -128,6 +132,14 @@ mod tests {
         let read = Excused::read(&text, MADE, 0);
         assert_eq!([7, 8, 9, 11, 20, u64::MAX, 4_294_967_296].map(|of| read.of(of)), [0, 0, 0, 0, 2, 4, 0]);
         assert_eq!(Excused::read(&format!("{MADE} 1-18446744073709551615:1"), MADE, 0).counts.len(), MOST);
+    }
+
+    #[test]
+    fn no_text_excuses_a_message_for_ever() {
+        let read = Excused::read(&format!("{MADE} 1-3:4294967295 4:7"), MADE, 0);
+        assert_eq!([1, 3, 4].map(|sequence| read.of(sequence)), [MOST_OF_ONE, MOST_OF_ONE, 7]);
+        // What more there is is no more to be told.
+        assert_eq!(read.and(&counts(&[(1, 5)])), read);
     }
 
     #[test]

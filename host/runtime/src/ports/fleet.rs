@@ -21,10 +21,19 @@ pub(crate) struct KeyChange {
 /// Changes as they come, in the order of the bucket's stream. An error ends it.
 pub(crate) type KeyChanges = BoxStream<'static, Result<KeyChange, KvError>>;
 
+/// What a bucket loses of what is written into it, by its settings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Forgetting {
+    /// After how long it forgets a key, if it does.
+    pub(crate) after: Option<Duration>,
+    /// Whether it drops what was written first where it is full, as it may be.
+    pub(crate) drops_oldest: bool,
+}
+
 /// The bucket of a fleet. Errors say what mends them. Dropping a future gives up the wait and not what was sent.
 pub(crate) trait FleetBucket: Send + Sync {
-    /// Finds the bucket, or makes it if this host may. Gives after how long it forgets a key, if it does.
-    fn find(&self) -> KvFuture<'_, Option<Duration>>;
+    /// Finds the bucket, or makes it if this host may. Gives what it loses.
+    fn find(&self) -> KvFuture<'_, Forgetting>;
 
     /// Reads a key. Whoever has written it sees that, or something newer.
     fn get<'a>(&'a self, key: &'a str) -> KvFuture<'a, KvEntry>;

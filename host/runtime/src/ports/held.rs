@@ -88,11 +88,21 @@ pub trait Held: Send + Sync + 'static {
     /// If it cannot be sent.
     fn reply(&self, payload: Vec<u8>) -> impl Future<Output = Result<(), EffectError>> + Send;
 
-    /// Keeps the message as a dead letter and waits until it is stored. Then a requester that waits is told.
+    /// Keeps the message as a dead letter and waits until it is stored. Then a requester that waits is told. Gives the
+    /// letter's position in its stream.
     ///
     /// # Errors
     /// If the dead letter was not stored. Then the message must not be termed.
-    fn dead_letter(&self, death: &Death, author: &Author) -> impl Future<Output = Result<(), EffectError>> + Send;
+    fn dead_letter(&self, death: &Death, author: &Author) -> impl Future<Output = Result<u64, EffectError>> + Send;
+
+    /// Whether the message's dead letter is still where it was stored: somebody may have deleted it since.
+    ///
+    /// # Errors
+    /// If that cannot be known now. Then the message must not be termed.
+    fn has_letter(&self, kept: &Kept) -> impl Future<Output = Result<bool, EffectError>> + Send {
+        let _ = kept;
+        std::future::ready(Ok(true))
+    }
 
     /// Tells the server that the delivery is in progress. The future does not borrow the delivery.
     fn in_progress(&self) -> impl Future<Output = ()> + Send + use<Self>;
@@ -118,9 +128,9 @@ pub struct Published {
 #[derive(Debug)]
 pub struct Confirmed(());
 
-/// The message is kept as a dead letter.
+/// The message is kept as a dead letter, at this position of its stream.
 #[derive(Debug, Clone)]
-pub struct Kept(());
+pub struct Kept(u64);
 
 impl Published {
     /// The proof for a response without publications.
@@ -166,7 +176,11 @@ impl Kept {
     /// # Errors
     /// If it is not stored.
     pub(crate) async fn letter<D: Held>(held: &D, death: &Death, author: &Author) -> Result<Self, EffectError> {
-        held.dead_letter(death, author).await?;
-        Ok(Self(()))
+        Ok(Self(held.dead_letter(death, author).await?))
+    }
+
+    /// The letter's position in its stream.
+    pub(crate) fn letter_sequence(&self) -> u64 {
+        self.0
     }
 }

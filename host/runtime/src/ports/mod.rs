@@ -18,7 +18,7 @@ use crate::permissions::Verb;
 
 pub use concurrent::{ConcurrentCall, ConcurrentCalls};
 pub use excused::Excused;
-pub(crate) use fleet::{FleetBucket, KeyChange, KeyChanges};
+pub(crate) use fleet::{FleetBucket, Forgetting, KeyChange, KeyChanges};
 pub use held::{Confirmed, EffectError, Held, Kept, PublicationIds, Published};
 pub(crate) use key_value::{KeyValue, KvEntry, KvError, KvFuture, KvPage};
 pub(crate) use plugin_objects::{
@@ -178,8 +178,11 @@ pub trait Handlers: Clone + Send + Sync + 'static {
     fn instantiate(&mut self, worker: u64) -> impl Future<Output = Result<Self::Instance, Fault>> + Send;
 
     /// Makes an instance of the newest generation ahead, so that the next [`Handlers::instantiate`] has it at once. If
-    /// that fails, the next `instantiate` fails too and says why.
-    fn prepare(&mut self) -> impl Future<Output = ()> + Send + use<Self>;
+    /// that fails, the next `instantiate` would fail too.
+    ///
+    /// # Errors
+    /// As of [`Handlers::instantiate`].
+    fn prepare(&mut self) -> impl Future<Output = Result<(), Fault>> + Send + use<Self>;
 
     /// How many instances this process has room for at once. [`Handlers::room_changed`] tells of changes since this was
     /// called last.

@@ -12,8 +12,10 @@ use crate::config::{Change, Config, ConfigErrors, ConfigFiles, Reading, ReloadPl
 
 /// How many requests may wait.
 const WAITING: usize = 16;
-/// How long an answer is waited for.
-const WITHIN: Duration = Duration::from_secs(10);
+/// How long reading it may take. A disk that does not answer has to be told.
+const READ_WITHIN: Duration = Duration::from_secs(10);
+/// How long an answer is waited for: longer than it may take to read it.
+const WITHIN: Duration = Duration::from_secs(12);
 
 /// Where a host has its configuration from, and how it is asked to read it again. Clones are the same one.
 #[derive(Clone)]
@@ -31,6 +33,8 @@ struct Shared {
     seen: Mutex<ReloadSeen>,
     requests: mpsc::Sender<Request>,
     received: tokio::sync::Mutex<mpsc::Receiver<Request>>,
+    /// Only one asks the disk at a time. Who waits for it without end keeps a thread.
+    turn: Arc<tokio::sync::Mutex<()>>,
 }
 
 /// What can be seen of it.
@@ -95,6 +99,7 @@ impl ConfigSource {
             seen: Mutex::default(),
             requests,
             received: tokio::sync::Mutex::new(received),
+            turn: Arc::default(),
         }))
     }
 
@@ -147,13 +152,18 @@ impl ConfigSource {
     /// Reads it, tells what has changed in the log, and notes that the host runs by that now. The changes are to be
     /// carried out. `None` if it cannot be read: then nothing changes.
     pub(crate) async fn read_again(&self, request: Request) -> Vec<Change> {
-        let (this, Request { by, quiet, answer }) = (self.clone(), request);
-        let read = tokio::task::spawn_blocking(move || this.read());
-        let read = match read.await {
-            Ok(Ok(read)) => Ok(read),
-            Ok(Err(problems)) => Err(problems),
-            Err(_) => Err(vec!["reading it panicked, which is a fault of tidegate's own".to_owned()]),
-        };
+        let Request { by, quiet, answer } = request;
+        let read = self.ask_disk(|this| {
+            // Before it is read: what changes meanwhile is read again.
+            let seen = this.0.files.as_ref().map(Snapshot::take);
+            (seen, this.read())
+        });
+        let read = read.await.and_then(|(seen, read)| {
+            if let Some(seen) = seen {
+                *self.0.last.lock() = seen;
+            }
+            read
+        });
         let (came, changes) = match read {
             Ok(plan) => self.adopt(plan, by, quiet),
             Err(problems) => (self.refuse(problems, by), Vec::new()),
@@ -165,14 +175,52 @@ impl ConfigSource {
         changes
     }
 
+    /// Asks the disk, off the async threads and for a bounded time. What hangs keeps its turn though nobody waits for
+    /// it any more, and what comes of it is not used.
+    ///
+    /// # Errors
+    /// That it did not answer.
+    pub(super) async fn ask_disk<T: Send + 'static>(
+        &self,
+        ask: impl FnOnce(&Self) -> T + Send + 'static,
+    ) -> Result<T, Vec<String>> {
+        let (this, turn) = (self.clone(), self.0.turn.clone());
+        let asked = async move {
+            let turn = turn.lock_owned().await;
+            let answered = tokio::task::spawn_blocking(move || {
+                let answer = ask(&this);
+                drop(turn);
+                answer
+            });
+            answered.await
+        };
+        match timeout(READ_WITHIN, asked).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(_)) => Err(vec!["reading it panicked, which is a fault of tidegate's own".to_owned()]),
+            Err(_) => Err(vec![self.late()]),
+        }
+    }
+
+    /// What is told of a disk that does not answer. What was seen of the files is forgotten, so that they are read when
+    /// it does.
+    fn late(&self) -> String {
+        *self.0.last.lock() = Snapshot::default();
+        let of = |files: &ConfigFiles| {
+            let (file, fragments) = (files.file().display(), files.fragment_directory());
+            format!(" that {file} and the files in {} are on", fragments.display())
+        };
+        let which = self.0.files.as_ref().map(of).unwrap_or_default();
+        format!(
+            "it cannot be read within {READ_WITHIN:?}; see whether each disk{which} answers. Nothing is read before \
+             the read that waits has ended; if it never does, start the host again"
+        )
+    }
+
     fn read(&self) -> Result<ReloadPlan, Vec<String>> {
         let Some(read) = &self.0.read else {
             let problem = "this host was given its configuration as it is, and has no file to read it from";
             return Err(vec![problem.to_owned()]);
         };
-        if let Some(files) = &self.0.files {
-            *self.0.last.lock() = Snapshot::take(files);
-        }
         let are_files = self.0.files.as_ref().map_or(Ok(()), ConfigFiles::are_files);
         let new = are_files.and_then(|()| read());
         let new = new.map_err(|ConfigErrors(errors)| errors.iter().map(ToString::to_string).collect::<Vec<_>>())?;
@@ -236,5 +284,51 @@ impl ConfigSource {
 impl std::fmt::Debug for ConfigSource {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("ConfigSource").field("files", &self.0.files).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::panic)]
+
+    use super::*;
+
+    fn config() -> Config {
+        let text = "[workload.orders]\nstream = \"S\"\nhandler = \"probe\"\npolicy = \"any\"\n";
+        Config::from_toml(text).unwrap()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_disk_that_does_not_answer_is_told_and_no_other_read_is_begun_before_it_does() {
+        let source = ConfigSource::new(|| Ok(config().into()), None).unwrap();
+        let hangs = source.0.turn.lock().await;
+        for _ in 0..2 {
+            source.ask("SIGHUP");
+            assert_eq!(source.read_again(source.request().await).await, []);
+            let problems = source.seen().unwrap().problems;
+            assert!(matches!(problems.as_slice(), [one] if one.contains("within 10s")), "{problems:?}");
+        }
+        drop(hangs);
+        source.ask("SIGHUP");
+        source.read_again(source.request().await).await;
+        assert_eq!(source.seen().unwrap().problems, Vec::<String>::new());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_seen_before_a_disk_did_not_answer_is_looked_at_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("tidegate.toml");
+        std::fs::write(&file, "").unwrap();
+        let flags = crate::config::Flags { file: Some(file), ..Default::default() };
+        let files = ConfigFiles::of(&flags).unwrap();
+        let source = ConfigSource::new(|| Ok(config().into()), Some(files.clone())).unwrap();
+        assert_eq!(source.last(), Snapshot::take(&files));
+        let hangs = source.0.turn.lock().await;
+        assert!(source.ask_disk(|_| ()).await.is_err());
+        drop(hangs);
+        assert_ne!(source.last(), Snapshot::take(&files));
+        source.ask("a file has changed");
+        source.read_again(source.request().await).await;
+        assert_eq!(source.last(), Snapshot::take(&files));
     }
 }

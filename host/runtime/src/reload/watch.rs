@@ -5,7 +5,8 @@
 
 use std::convert::Infallible;
 use std::ffi::OsStr;
-use std::path::Path;
+use std::fs::Metadata;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
@@ -30,11 +31,12 @@ pub(crate) async fn watch(source: &ConfigSource) -> Infallible {
     let (Some(files), true) = (files, source.config().reload_watch) else {
         return std::future::pending().await;
     };
-    let mut watched = Watched::new(files);
+    let mut watched = Watched::new(source, files);
     loop {
-        watched.follow();
+        watched.follow().await;
         let touched = watched.was_touched();
-        if touched || Snapshot::take(files) != source.last() {
+        // A disk that does not answer is told by who reads it.
+        if touched || watched.snapshot().await.is_none_or(|now| now != source.last()) {
             watched.calm().await;
             source.look_again(BY).await;
         }
@@ -44,27 +46,35 @@ pub(crate) async fn watch(source: &ConfigSource) -> Infallible {
 
 /// The two directories in which files of a configuration are.
 struct Watched<'a> {
+    source: &'a ConfigSource,
     files: &'a ConfigFiles,
     beside: DirectoryEvents,
     fragments: DirectoryEvents,
 }
 
 impl<'a> Watched<'a> {
-    fn new(files: &'a ConfigFiles) -> Self {
+    fn new(source: &'a ConfigSource, files: &'a ConfigFiles) -> Self {
         let events = |path: &Path| DirectoryEvents::new(path, "directory of the configuration");
-        Self { files, beside: events(&files.directory()), fragments: events(&files.fragment_directory()) }
+        Self { source, files, beside: events(&files.directory()), fragments: events(&files.fragment_directory()) }
     }
 
     /// Watches the directories that are there now.
-    fn follow(&mut self) {
-        for (events, path) in
-            [(&mut self.beside, self.files.directory()), (&mut self.fragments, self.files.fragment_directory())]
-        {
-            match std::fs::metadata(path).ok().filter(|metadata| metadata.is_dir()) {
+    async fn follow(&mut self) {
+        let paths = [self.files.directory(), self.files.fragment_directory()];
+        let is_there = |path: PathBuf| std::fs::metadata(path).ok().filter(Metadata::is_dir);
+        let Ok(found) = self.source.ask_disk(move |_| paths.map(is_there)).await else { return };
+        for (events, found) in [&mut self.beside, &mut self.fragments].into_iter().zip(found) {
+            match found {
                 Some(metadata) => events.follow(&metadata),
                 None => events.lose(),
             }
         }
+    }
+
+    /// The files as they are now. `None` if the disk does not answer.
+    async fn snapshot(&self) -> Option<Snapshot> {
+        let files = self.files.clone();
+        self.source.ask_disk(move |_| Snapshot::take(&files)).await.ok()
     }
 
     /// Waits until something has happened in one of them, or long enough.
@@ -84,11 +94,11 @@ impl<'a> Watched<'a> {
 
     /// Waits until the files are whole, as far as can be seen.
     async fn calm(&mut self) {
-        let (mut seen, mut since) = (Snapshot::take(self.files), Instant::now());
+        let (mut seen, mut since) = (self.snapshot().await, Instant::now());
         loop {
             sleep(CALM).await;
-            self.follow();
-            let now = Snapshot::take(self.files);
+            self.follow().await;
+            let now = self.snapshot().await;
             if now != seen {
                 (seen, since) = (now, Instant::now());
             } else if !self.is_open() || since.elapsed() >= OPEN {

@@ -26,6 +26,10 @@ use crate::scaling::policy_state::DecideCall;
 use crate::scaling::shadow::Tick;
 use crate::scaling::{carried_out, clamp};
 
+mod vain_lead;
+
+use self::vain_lead::VainLead;
+
 /// How often a host that follows looks at its consumer, for what somebody may have edited: more seldom the more hosts
 /// there are, for each look is two requests, and the leader looks each interval. What is wrong with it is told by each.
 const LOOK: Duration = Duration::from_secs(30);
@@ -41,6 +45,7 @@ pub(crate) struct FleetMonitor<P: Policies, S> {
     /// Whether the policy is loaded, so that this host could lead.
     ready: bool,
     lead: Option<Lead>,
+    vain: VainLead,
     /// How new generations of the handler are tried; `None` where they take over at once.
     rollout: Option<RolloutConfig>,
     /// Why the plan is as it is, as far as this host knows.
@@ -83,7 +88,7 @@ impl<P: Policies, S: Source> FleetMonitor<P, S> {
         rollout: Option<RolloutConfig>,
     ) -> Self {
         let (ready, lead, reason, looked) = (false, None, String::new(), Instant::now());
-        Self { monitor, member, park, ready, lead, rollout, reason, looked }
+        Self { monitor, member, park, ready, lead, vain: VainLead::default(), rollout, reason, looked }
     }
 
     /// Runs until `stop` ends; then this host gives back its share, and the desired count is 0.
@@ -133,13 +138,15 @@ impl<P: Policies, S: Source> FleetMonitor<P, S> {
     /// started one here.
     async fn tick(&mut self, woken: bool) {
         let elsewhere = self.member.was_woken();
-        let leads = self.member.turn(self.ready).await;
+        let stands_back = self.vain.stands_back(Instant::now()) && !self.member.is_unled();
+        let leads = self.member.turn(self.ready && !stands_back).await;
         if self.member.lease().is_none() && self.lead.take().is_some() {
             self.monitor.step_down();
         }
         if leads {
             self.begin().await;
             self.decide(woken || elsewhere).await;
+            self.give_up_in_vain().await;
         } else if self.lead.is_none() {
             self.look().await;
         }
@@ -151,6 +158,21 @@ impl<P: Policies, S: Source> FleetMonitor<P, S> {
         match self.member.problem() {
             Some(problem) => self.monitor.conditions.raise(Part::Fleet, &problem),
             None => self.monitor.conditions.clear(Part::Fleet),
+        }
+    }
+
+    /// Gives the lead up where the policy does not decide, so that another host leads, whose policy may.
+    async fn give_up_in_vain(&mut self) {
+        let now = Instant::now();
+        if self.vain.is_enough(now) && self.member.has_others() && self.member.give_up_lead().await {
+            self.vain.gives_up(now);
+            self.lead = None;
+            self.monitor.step_down();
+            tracing::warn!(
+                workload = %self.monitor.workload,
+                "the policy has made none of its last decisions, so this host gives up the lead of the fleet: another \
+                 may have a policy that does"
+            );
         }
     }
 
@@ -169,7 +191,8 @@ impl<P: Policies, S: Source> FleetMonitor<P, S> {
 
     /// Runs as many workers as are this host's share. The last one stays while deliveries wait here.
     fn follow(&mut self, woken: bool) {
-        let share = self.member.share().unwrap_or(0);
+        // Whoever may write plans decides no more than this host's own settings let it.
+        let share = self.member.share().unwrap_or(0).min(self.monitor.scale.max);
         let needed = woken || (self.monitor.waiting)();
         (self.park)(self.member.parks());
         if let Some(starts) = &self.monitor.starts {
@@ -238,7 +261,9 @@ impl<P: Policies, S: Source> FleetMonitor<P, S> {
         let limited = seen.limited || (together.limited && sample.pending > 0);
         let seen = Observation { limited, ..seen };
         let needed = woken || seen.pending > 0 || together.waiting;
-        let Some(call) = monitor.policy.decide(&seen, sample.arrivals).await else { return self.keep(None).await };
+        let call = monitor.policy.decide(&seen, sample.arrivals).await;
+        self.vain.asked(call.as_ref().is_some_and(|call| call.answer.is_ok()));
+        let Some(call) = call else { return self.keep(None).await };
         lead.undecided.count(monitor, call.answer.as_ref().err().map(ToString::to_string));
         let live = call.answer.as_ref().ok().map(|decision| clamp(decision.desired, seen.min, seen.max));
         self.carry_out(call, &seen, &together, (needed, woken)).await;

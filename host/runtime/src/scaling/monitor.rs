@@ -326,11 +326,15 @@ impl FailureRow {
     }
 
     /// Counts a sample. Where the server is away, that says nothing of the signals.
-    pub(super) fn count_sample<P: Policies, S>(&mut self, of: &Monitor<P, S>, sample: &anyhow::Result<Sample>) {
+    pub(super) fn count_sample<P: Policies, S: Source>(&mut self, of: &Monitor<P, S>, sample: &anyhow::Result<Sample>) {
         match sample {
             Ok(_) => self.count(of, None),
             Err(away) if away.is::<ServerAway>() => of.history.undecided(&away.to_string()),
-            Err(error) => self.count(of, Some(format!("{error:#}"))),
+            Err(error) => {
+                self.count(of, Some(format!("{error:#}")));
+                // What was wrong with a consumer that is gone is past.
+                of.tell_flow();
+            }
         }
     }
 

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
-use tokio::task::{Id, JoinError, JoinSet};
+use tokio::task::{Id, JoinError, JoinHandle, JoinSet};
 use tokio::time::{Instant, sleep, sleep_until};
 use tracing::Instrument;
 
@@ -60,6 +60,35 @@ struct Stuck {
 /// How a worker's task ended.
 type EndedTask = Result<(Id, Result<(), Fault>), JoinError>;
 
+/// What came of making an instance ahead.
+type MadeAhead = Result<Result<(), Fault>, JoinError>;
+
+/// The instance that is made ahead of the next message while there are no workers.
+#[derive(Default)]
+enum Ahead {
+    /// There is none, and none is being made.
+    #[default]
+    No,
+    Making(JoinHandle<Result<(), Fault>>),
+    Ready,
+    /// It could not be made, and is tried again then.
+    Failed(Instant),
+}
+
+impl Ahead {
+    /// Waits for what becomes of it. Cancel-safe.
+    async fn next(&mut self) -> Happening {
+        match self {
+            Self::Making(making) => Happening::MadeAhead(making.await),
+            Self::Failed(until) => {
+                sleep_until(*until).await;
+                Happening::MayPrepare
+            }
+            Self::No | Self::Ready => std::future::pending().await,
+        }
+    }
+}
+
 /// What a supervisor waits for, beside another number of workers that are desired or that there is room for.
 enum Happening {
     /// A delivery found no worker.
@@ -75,6 +104,9 @@ enum Happening {
     MayStart,
     /// There are no workers, and the instance that stands ready is of an older generation.
     NewGeneration,
+    MadeAhead(MadeAhead),
+    /// The wait after an instance that could not be made ahead is over.
+    MayPrepare,
 }
 
 /// Keeps the number of workers as it is desired.
@@ -101,8 +133,11 @@ pub(crate) struct Supervisor<D, H> {
     lacks_room: bool,
     /// Whether the condition is raised that a worker ended by itself and is replaced.
     replaces: bool,
-    /// Whether an instance was made ahead since the last worker ended.
-    prepared: bool,
+    ahead: Ahead,
+    /// The pauses between instances that cannot be made ahead.
+    ahead_backoff: Backoff,
+    /// Whether the condition is raised that no instance can be made ahead.
+    unprepared: bool,
 }
 
 impl<D: Held, H: Handlers> Supervisor<D, H> {
@@ -131,7 +166,9 @@ impl<D: Held, H: Handlers> Supervisor<D, H> {
             stuck: None,
             lacks_room: false,
             replaces: false,
-            prepared: false,
+            ahead: Ahead::No,
+            ahead_backoff: Backoff::new(BACKOFF.0, BACKOFF.1),
+            unprepared: false,
         }
     }
 
@@ -146,7 +183,8 @@ impl<D: Held, H: Handlers> Supervisor<D, H> {
             let room_changes = self.handlers.room_changed(fitting < wanted);
             self.become_as_many(fitting, woken).await;
             self.needs_no_other(fitting);
-            let at_zero = wanted == 0 && self.alive.is_empty();
+            // Where no worker starts, one is tried again and again anyway.
+            let at_zero = wanted == 0 && self.alive.is_empty() && self.stuck.is_none();
             self.prepare(at_zero);
             tokio::select! {
                 () = &mut stop => break,
@@ -172,6 +210,7 @@ impl<D: Held, H: Handlers> Supervisor<D, H> {
             () = reached(give_back_at) => Happening::StuckForLong,
             () = reached(self.not_before) => Happening::MayStart,
             () = self.handlers.newer(), if at_zero => Happening::NewGeneration,
+            next = self.ahead.next() => next,
         }
     }
 
@@ -190,7 +229,8 @@ impl<D: Held, H: Handlers> Supervisor<D, H> {
             }
             Happening::StuckForLong => self.suspend(),
             Happening::MayStart => self.not_before = None,
-            Happening::NewGeneration => self.prepared = false,
+            Happening::NewGeneration | Happening::MayPrepare => self.ahead = Ahead::No,
+            Happening::MadeAhead(made) => self.made_ahead(made),
         }
     }
 
@@ -209,10 +249,32 @@ impl<D: Held, H: Handlers> Supervisor<D, H> {
 
     /// Makes an instance ahead when there are no workers, so that the next message need not wait for it.
     fn prepare(&mut self, at_zero: bool) {
-        if at_zero && !self.prepared {
-            tokio::spawn(roam(self.handlers.prepare()));
+        match self.ahead {
+            // What is being made may still be of use: a worker takes it if it is there.
+            _ if !at_zero => self.ahead = Ahead::No,
+            Ahead::No => self.ahead = Ahead::Making(tokio::spawn(roam(self.handlers.prepare()))),
+            Ahead::Making(_) | Ahead::Ready | Ahead::Failed(_) => {}
         }
-        self.prepared = at_zero;
+    }
+
+    /// Tells if an instance could not be made ahead: no worker would start for the next message.
+    fn made_ahead(&mut self, made: MadeAhead) {
+        let problem = match made {
+            Ok(Ok(())) => {
+                self.ahead = Ahead::Ready;
+                self.ahead_backoff.reset();
+                if std::mem::take(&mut self.unprepared) {
+                    self.shared.conditions.clear(Part::Workers);
+                }
+                return;
+            }
+            Ok(Err(fault)) => fault.to_string(),
+            Err(error) => error.to_string(),
+        };
+        self.ahead = Ahead::Failed(Instant::now() + self.ahead_backoff.pause());
+        self.unprepared = true;
+        let and = "It is tried again with the next message, and";
+        self.shared.conditions.raise(Part::Workers, &no_worker_starts(&problem, and, ""));
     }
 
     /// Sets the desired count to one if a message waits and no worker is desired. Changes nothing during the pause
@@ -393,12 +455,8 @@ impl<D: Held, H: Handlers> Supervisor<D, H> {
             return;
         }
         self.stuck.get_or_insert(Stuck { since: Instant::now(), suspended: false });
-        let problem = format!(
-            "no worker starts: {problem}; mend the handler, raise the limit that it names or free what this machine \
-             lacks. It is tried again at least every {:?}; what was fetched is given back after {GIVE_BACK:?}",
-            BACKOFF.1
-        );
-        self.shared.conditions.raise(Part::Workers, &problem);
+        let and = format!("; what was fetched is given back after {GIVE_BACK:?}");
+        self.shared.conditions.raise(Part::Workers, &no_worker_starts(problem, "It is tried again", &and));
     }
 
     /// A worker that ended by itself needs no other where fewer are wanted by now.
@@ -421,6 +479,7 @@ impl<D: Held, H: Handlers> Supervisor<D, H> {
     /// Ends the condition that no worker starts, unless the worker that has started has ended since.
     fn has_started(&mut self) {
         if self.any_started() {
+            self.unprepared = false;
             // That there is no room for all stays true however many have started.
             if !self.lacks_room {
                 self.replaces = false;
@@ -457,6 +516,15 @@ impl<D: Held, H: Handlers> Supervisor<D, H> {
             self.ended(ended);
         }
     }
+}
+
+/// What is told where no instance can be made: why, and what becomes of it.
+fn no_worker_starts(problem: &str, again: &str, then: &str) -> String {
+    format!(
+        "no worker starts: {problem}; mend the handler, raise the limit that it names or free what this machine \
+         lacks. {again} at least every {:?}{then}",
+        BACKOFF.1
+    )
 }
 
 /// Waits until this time; for ever if there is none.

@@ -8,11 +8,13 @@ mod workload;
 
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use bytes::Bytes;
 use futures_util::FutureExt;
 use tokio::sync::mpsc::unbounded_channel;
+use tokio::time::{Instant, timeout};
 
 use super::flags::ConfigFlags;
 use super::run::host;
@@ -22,7 +24,7 @@ use project::Project;
 use sources::Sources;
 use tidegate_nats_server::{self as server, Server};
 use tidegate_runtime::ConfigSource;
-use tidegate_runtime::config::{Config, OciReference, process_environment};
+use tidegate_runtime::config::{Config, process_environment};
 use tidegate_runtime::events::{Event, Observer};
 
 const EXAMPLES: &str = "\
@@ -83,7 +85,7 @@ pub async fn run(args: DevArgs, out: &mut impl Write, shutdown: impl Future<Outp
     })?;
     let project = Project::find(&here, args.build, args.component)?;
     let wanted = workload::flags(args.flags.0, &project.name, Path::new("tidegate.toml").exists());
-    let name = wanted.handler.filter(|name| !OciReference::is_one(name)).unwrap_or_else(|| project.name.clone());
+    let name = wanted.handler;
     let mut config = Config::load(&wanted.flags, &process_environment())?;
     workload::build_here(&mut config, &name, &project.name).iter().for_each(|said| tracing::info!("{said}"));
     config.plugins.compile = config.plugins.compile.by_this_program()?;
@@ -153,9 +155,13 @@ async fn build_again(sources: &mut Sources, builder: &Builder) -> anyhow::Result
     }
 }
 
+/// How often is told that a build still goes on.
+const STILL: Duration = Duration::from_secs(30);
+
 /// Builds. What builds seem to write themselves is told once, and starts none.
 async fn build(sources: &mut Sources, builder: &Builder) -> anyhow::Result<()> {
-    builder.build().await;
+    let looking = &*sources;
+    told_meanwhile(builder.build(), async |since| tell_that_it_goes_on(looking, since).await).await?;
     if let Some(written) = sources.built().await? {
         tracing::warn!(
             "{} changes with every build, so that change starts none any more; leave it out by --ignore {}",
@@ -163,6 +169,34 @@ async fn build(sources: &mut Sources, builder: &Builder) -> anyhow::Result<()> {
             written.file_name().unwrap_or(written.as_os_str()).display()
         );
     }
+    Ok(())
+}
+
+/// Waits for `work`, and now and then has told for how long it goes on.
+async fn told_meanwhile(
+    work: impl Future<Output = ()>,
+    mut tell: impl AsyncFnMut(Duration) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    let began = Instant::now();
+    tokio::pin!(work);
+    while timeout(STILL, &mut work).await.is_err() {
+        tell(began.elapsed()).await?;
+    }
+    Ok(())
+}
+
+/// Says that a build goes on, and what has changed meanwhile: nobody would know otherwise what is waited for.
+async fn tell_that_it_goes_on(sources: &Sources, since: Duration) -> anyhow::Result<()> {
+    let seconds = since.as_secs();
+    let Some(changed) = sources.changed_meanwhile().await? else {
+        tracing::info!("still building, for {seconds} s");
+        return Ok(());
+    };
+    tracing::warn!(
+        "still building, for {seconds} s; {} has changed meanwhile, and is built when this build has ended; if it does \
+         not end, end this command",
+        changed.display()
+    );
     Ok(())
 }
 
@@ -174,4 +208,22 @@ fn say_how_to_send(server: Option<&Server>, subject: Option<&str>) {
     let at = server.map(|server| format!(" --server {}", server.url())).unwrap_or_default();
     let typed = if std::io::stdin().is_terminal() { "; so does a line that is typed here" } else { "" };
     tracing::info!("`tidegate request {subject} TEXT{at}` sends a message{typed}");
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_build_that_takes_long_is_told_again_and_again_until_it_ends() {
+        let mut told = Vec::new();
+        let long = tokio::time::sleep(Duration::from_secs(100));
+        let tell = async |since: Duration| {
+            told.push(since.as_secs());
+            anyhow::Ok(())
+        };
+        told_meanwhile(long, tell).await.unwrap();
+        assert_eq!(told, [30, 60, 90]);
+    }
 }

@@ -89,6 +89,13 @@ impl Sources {
         Ok(untold.map(|path| self.shown(&path)))
     }
 
+    /// A file that has changed since the build began, but for those that builds seem to write themselves.
+    pub(super) async fn changed_meanwhile(&self) -> anyhow::Result<Option<PathBuf>> {
+        let now = self.look().await?;
+        let changed = changes(&self.seen, &now).find(|path| !self.own_writes.files.contains(*path));
+        Ok(changed.map(|path| self.shown(path)))
+    }
+
     fn shown(&self, path: &Path) -> PathBuf {
         path.strip_prefix(&self.dir).unwrap_or(path).to_owned()
     }
@@ -265,8 +272,11 @@ mod tests {
         }
         write("stamp", &"s".repeat(OWN as usize));
         assert_eq!(sources.built().await.unwrap().as_deref(), Some(Path::new("stamp")));
+        write("stamp", "another");
+        assert_eq!(sources.changed_meanwhile().await.unwrap(), None);
         // Its name comes after that of the other, which would be named if it counted.
         write("text", "new");
+        assert_eq!(sources.changed_meanwhile().await.unwrap().as_deref(), Some(Path::new("text")));
         assert_eq!(sources.changed().await.unwrap(), Path::new("text"));
     }
 

@@ -16,8 +16,8 @@ const STREAM: &str = "DEV";
 /// What is to be run.
 pub(super) struct Wanted {
     pub(super) flags: Flags,
-    /// The handler, if the user names it.
-    pub(super) handler: Option<String>,
+    /// The handler's plugin name: as the user has it, or as the project is called.
+    pub(super) handler: String,
     /// Whether nobody has named a policy.
     pub(super) is_own_policy: bool,
     /// Whether the user has named a server.
@@ -26,12 +26,12 @@ pub(super) struct Wanted {
 
 /// What the flags say, and where neither they nor a file say it, what a handler called `name` is tried with.
 pub(super) fn flags(mut flags: Flags, name: &str, has_file: bool) -> Wanted {
-    let handler = flags.workload.text_of("handler");
+    let handler = flags.workload.text_of("handler").filter(|handler| !OciReference::is_one(handler));
     let names_server = flags.host.has("nats.servers") || flags.host.has("nats.context");
     let is_configured = flags.file.is_some() || (has_file && !flags.workload.has("stream"));
     let has_policy = is_configured || flags.workload.has("policy");
+    let plugin = handler.unwrap_or_else(|| if is_configured { name.to_owned() } else { usable(name) });
     if !is_configured {
-        let plugin = handler.as_deref().filter(|handler| !OciReference::is_one(handler)).unwrap_or(name).to_owned();
         let mut own = vec![("handler", plugin.clone()), ("policy", POLICY.to_owned())];
         if !flags.workload.has("stream") {
             own.push(("stream", STREAM.to_owned()));
@@ -47,7 +47,13 @@ pub(super) fn flags(mut flags: Flags, name: &str, has_file: bool) -> Wanted {
         }
     }
     flags.own_server = !names_server;
-    Wanted { flags, handler, is_own_policy: !has_policy, names_server }
+    Wanted { flags, handler: plugin, is_own_policy: !has_policy, names_server }
+}
+
+/// A name that workload, plugin and subjects can have, near that of a directory such as `My App`.
+fn usable(name: &str) -> String {
+    let fits = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '-' | '_') { c } else { '-' };
+    name.chars().map(fits).collect()
 }
 
 fn value(key: &Key, text: &str) -> Option<Value> {
@@ -117,7 +123,7 @@ mod tests {
     #[test]
     fn without_a_word_it_is_a_workload_to_try_things_with() {
         let wanted = of(&[], false);
-        assert!(wanted.is_own_policy && !wanted.names_server && wanted.handler.is_none());
+        assert!(wanted.is_own_policy && !wanted.names_server && wanted.handler == "shout");
         let config = Config::load(&wanted.flags, &Environment::new()).unwrap();
         let workload = &config.workloads[0];
         assert_eq!((workload.handler.as_str(), workload.policy.as_str()), ("shout", "step"));
@@ -126,6 +132,20 @@ mod tests {
             ("DEV", &["shout.>".to_owned()][..])
         );
         assert_eq!(subject(&workload.queue).as_deref(), Some("shout.in.dev"));
+    }
+
+    #[test]
+    fn a_directory_may_have_a_name_that_no_workload_can_have() {
+        for (name, is) in
+            [("My App", "My-App"), ("node.js", "node-js"), ("caf\u{e9} *>", "caf----"), ("a_b-c", "a_b-c")]
+        {
+            let wanted = flags(Flags::default(), name, false);
+            let config = Config::load(&wanted.flags, &Environment::new()).unwrap();
+            assert_eq!((wanted.handler.as_str(), config.workloads[0].handler.as_str()), (is, is));
+            assert_eq!(config.workloads[0].queue.subjects, [format!("{is}.>")]);
+        }
+        // What a person or a file names is left as it is.
+        assert_eq!(flags(Flags::default(), "node.js", true).handler, "node.js");
     }
 
     #[test]
@@ -152,7 +172,7 @@ mod tests {
     #[test]
     fn what_is_said_stays() {
         let wanted = of(&[("stream", "ORDERS"), ("filter", "orders.*.new"), ("handler", "loud")], true);
-        assert_eq!(wanted.handler.as_deref(), Some("loud"));
+        assert_eq!(wanted.handler, "loud");
         let config = Config::load(&wanted.flags, &Environment::new()).unwrap();
         let workload = &config.workloads[0];
         assert_eq!((workload.queue.stream.as_str(), workload.policy.as_str()), ("ORDERS", "step"));

@@ -54,7 +54,7 @@ impl Around {
         (stored, end, around): (SystemTime, SystemTime, Duration),
     ) -> Self {
         let (since, end) = span(stored, end, around);
-        let mut kept = Kept { stored: millis(stored), end, ..Kept::default() };
+        let mut kept = Kept { since: millis(since), stored: millis(stored), end, ..Kept::default() };
         let read = async {
             let decisions = client.decisions(stream).await?;
             decisions.scan(Some(workload), Some(since), |_, text| kept.line(&text)).await
@@ -81,6 +81,7 @@ fn millis(time: SystemTime) -> String {
 /// What is kept of the lines.
 #[derive(Debug, Default)]
 struct Kept {
+    since: String,
     stored: String,
     end: String,
     before: Option<Decided>,
@@ -96,7 +97,8 @@ impl Kept {
             self.unreadable += 1;
             return ControlFlow::Continue(());
         };
-        if time > self.end {
+        let is_after = time > self.end;
+        if is_after && self.has_any() {
             return ControlFlow::Break(());
         }
         let JournalEvent::Decide(line) = event else { return ControlFlow::Continue(()) };
@@ -109,8 +111,8 @@ impl Kept {
             (None, fault) => fault.map(|fault| fault.text).unwrap_or_default(),
         };
         let decided = Decided { time, host, workers: line.workers, reason };
-        // Where none from before is known, the first after it tells what was.
-        let is_first = self.before.is_none() && self.after.is_empty();
+        // Where none from before is known, the first after it tells what was, however long after.
+        let is_first = !self.has_any();
         if decided.time < self.stored {
             self.before = Some(decided);
         } else if (changed || is_first) && self.after.len() < MOST {
@@ -118,11 +120,19 @@ impl Kept {
         } else if changed {
             self.left_out += 1;
         }
-        ControlFlow::Continue(())
+        if is_after { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    }
+
+    fn has_any(&self) -> bool {
+        self.before.is_some() || !self.after.is_empty()
     }
 
     fn problem(&self) -> Option<String> {
-        (self.unreadable > 0).then(|| format!("{} lines of the journal cannot be read", self.unreadable))
+        match (self.unreadable, self.has_any()) {
+            (0, true) => None,
+            (0, false) => Some(format!("it has no decision of the workload from {} on", self.since)),
+            (unreadable, _) => Some(format!("{unreadable} lines of the journal cannot be read")),
+        }
     }
 
     fn all(self) -> Vec<Decided> {
@@ -132,7 +142,50 @@ impl Kept {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
     use super::*;
+    use serde_json::json;
+
+    /// A decision at a second of a minute.
+    fn line(second: u64, role: &str, to: u32) -> Bytes {
+        let line = json!({
+            "journal": 1, "time": at(second), "host": "h", "event": "decide", "workload": "w", "role": role,
+            "policy": { "name": "p", "generation": "g" }, "settings": {}, "arrivals": 0,
+            "limits": tidegate_runtime::journal::PolicyBounds {
+                fuel: 1, memory: 1, table_elements: 1, instances: 1, response: 1,
+            },
+            "observation": tidegate_runtime::contract::Observation::default(),
+            "state": { "digest": "d" },
+            "decision": { "desired": to, "reason": format!("at {second}"), "state": { "digest": "d" } },
+            "workers": { "from": 1, "to": to },
+        });
+        line.to_string().into()
+    }
+
+    fn at(second: u64) -> String {
+        millis(SystemTime::UNIX_EPOCH + Duration::from_secs(1_769_860_800 + second))
+    }
+
+    /// The reasons that are kept of the lines from second 10 to 40 of a message that was stored in second 20, and why
+    /// there are no more.
+    fn kept(lines: &[Bytes]) -> (Vec<String>, Option<String>) {
+        let mut kept = Kept { since: at(10), stored: at(20), end: at(40), ..Kept::default() };
+        let _ = lines.iter().try_for_each(|line| kept.line(line));
+        let problem = kept.problem();
+        (kept.all().into_iter().map(|decided| decided.reason).collect(), problem)
+    }
+
+    #[test]
+    fn the_first_decision_that_is_known_is_kept_where_it_is_long_after_and_where_there_is_none_that_is_told() {
+        let live = |second, to| line(second, "live", to);
+        let reasons = |lines: &[Bytes]| kept(lines).0;
+        assert_eq!(reasons(&[live(12, 1), live(14, 1), live(21, 1), live(30, 2), live(41, 3)]), ["at 14", "at 30"]);
+        assert_eq!(reasons(&[live(25, 1), live(26, 1), live(41, 3)]), ["at 25"]);
+        assert_eq!(reasons(&[line(50, "shadow", 1), live(1000, 1), live(1001, 2)]), ["at 1000"]);
+        let none = Some(format!("it has no decision of the workload from {} on", at(10)));
+        assert_eq!(kept(&[line(50, "shadow", 1)]), (vec![], none));
+    }
 
     #[test]
     fn a_span_ends_where_there_are_no_times_any_more() {

@@ -11,17 +11,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
-use tempfile::NamedTempFile;
 use tokio::task::{JoinHandle, spawn_blocking};
 
 use super::check_plugins::refused;
 #[cfg(feature = "guests")]
 use super::live::{self, LiveArgs};
 use super::output::{ReportFormat, json_line};
-use super::{positive, whole_number};
+use super::{picture, positive, whole_number};
 use limit_args::LimitArgs;
 use policy_settings::{PolicySetting, names, setting, settings};
-use ranges::{generated, interval, number};
+use ranges::{generated, interval, number, start_delay};
 use tidegate_lab::simulate::generate::Generator;
 use tidegate_lab::simulate::parse::{ServiceTimeSource, samples};
 use tidegate_lab::simulate::report::SimulationReport;
@@ -30,7 +29,7 @@ use tidegate_lab::simulate::{
     trace,
 };
 use tidegate_lab::terminal::{Bar, Terminal};
-use tidegate_runtime::config::{Compile, Limits, Plugins, Scale, SignalSource, StartLimits, units};
+use tidegate_runtime::config::{Compile, Limits, Plugins, Scale, SignalSource, StartLimits};
 use tidegate_runtime::contract::Fault;
 use tidegate_runtime::plugin::{PluginHost, PolicyContext, PolicyPlugin};
 
@@ -103,7 +102,7 @@ pub struct SimulateArgs {
     #[arg(long, value_name = "N[:SPREAD]")]
     pub keys: Option<KeyModel>,
     /// From the start of a worker until it takes a message
-    #[arg(long, value_name = "TIME", default_value = "0s", value_parser = units::duration)]
+    #[arg(long, value_name = "TIME", default_value = "0s", value_parser = start_delay)]
     pub start_delay: Duration,
     /// The fewest workers
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = whole_number::<u32>(0..=100_000))]
@@ -129,7 +128,7 @@ pub struct SimulateArgs {
     /// What chance begins with
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub seed: u64,
-    /// Draw arrivals, workers and waits over time as a picture, too
+    /// Draw arrivals, workers and waits over time as a picture, too; those of the simulation
     #[arg(long, value_name = "FILE.svg")]
     pub plot: Option<PathBuf>,
     /// How the answer is printed
@@ -171,7 +170,7 @@ pub async fn run<F: Future<Output = ()>>(
     }
     let policies = load(&args).await?;
     // Whether it can be written is told before the run, which may be long.
-    args.plot.as_deref().map(beside).transpose()?;
+    args.plot.as_deref().map(picture::check).transpose()?;
     let arrivals = Arc::new(arrivals);
     let policies: Vec<_> =
         policies.into_iter().flat_map(|policy| policy.with_each(&model, compared.as_ref())).collect();
@@ -191,6 +190,10 @@ pub async fn run<F: Future<Output = ()>>(
     for (name, outcome) in &outcomes {
         warn(name, outcome);
     }
+    let report = SimulationReport::new(source, f64::from(args.slo_ms), args.slo_share, bound as f64 / 1e9, &outcomes);
+    if let Some(file) = &args.plot {
+        picture::write(file, &chart::svg(&report.trace, &arrivals, model.objective, &outcomes)?)?;
+    }
     #[cfg(feature = "guests")]
     if let Some(faster) = args.live.live {
         let simulated = simulated(&args, &outcomes)?;
@@ -204,13 +207,6 @@ pub async fn run<F: Future<Output = ()>>(
             interrupted()?,
         );
         return Ok(if run.await? { ExitCode::SUCCESS } else { ExitCode::FAILURE });
-    }
-    let report = SimulationReport::new(source, f64::from(args.slo_ms), args.slo_share, bound as f64 / 1e9, &outcomes);
-    if let Some(file) = &args.plot {
-        let svg = chart::svg(&report.trace, &arrivals, model.objective, &outcomes)?;
-        let mut part = beside(file)?;
-        part.write_all(svg.as_bytes()).and_then(|()| part.flush()).with_context(|| cannot_write(file))?;
-        part.persist(file).with_context(|| cannot_write(file))?;
     }
     match args.output {
         ReportFormat::Json => json_line(out, &report)?,
@@ -233,20 +229,6 @@ fn simulated<'a>(
     let settings = settings(&names(&args.policy), &args.policy_settings)?;
     let all = args.policy.iter().cloned().zip(settings).zip(outcomes);
     Ok(all.map(|((policy, settings), (name, outcome))| live::Simulated { name, policy, settings, outcome }).collect())
-}
-
-fn cannot_write(file: &Path) -> String {
-    format!("--plot: cannot write {}", file.display())
-}
-
-/// A file beside this one, which becomes it when it is whole, and is gone otherwise.
-fn beside(file: &Path) -> anyhow::Result<NamedTempFile> {
-    let dir = file.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut named = tempfile::Builder::new();
-    named.prefix(".").suffix(".part");
-    #[cfg(unix)]
-    named.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    named.tempfile_in(dir).with_context(|| cannot_write(file))
 }
 
 fn warn(name: &str, outcome: &SimulationOutcome) {

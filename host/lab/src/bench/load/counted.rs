@@ -24,7 +24,7 @@ impl<H: Handlers> Handlers for Counted<H> {
         Ok(instance)
     }
 
-    fn prepare(&mut self) -> impl Future<Output = ()> + Send + use<H> {
+    fn prepare(&mut self) -> impl Future<Output = Result<(), Fault>> + Send + use<H> {
         self.handlers.prepare()
     }
 

@@ -36,6 +36,19 @@ fn the_least_configuration_gets_the_documented_defaults() {
 }
 
 #[test]
+fn a_shadow_has_the_settings_of_the_policy_unless_it_has_a_table_of_its_own_be_it_empty() {
+    let settings = |shadow: &str| {
+        let text = format!("{LEAST}\npolicy-settings = {{ cooldown = \"9s\" }}\n{shadow}");
+        Config::from_toml(&text).unwrap().workloads.pop().unwrap().shadow.map(|shadow| shadow.settings)
+    };
+    let pair = |key: &str, value: &str| vec![(key.to_owned(), value.to_owned())];
+    assert_eq!(settings("shadow.policy = \"s\""), Some(pair("cooldown", "9s")));
+    assert_eq!(settings("shadow = { policy = \"s\", policy-settings = { a = \"1\" } }"), Some(pair("a", "1")));
+    assert_eq!(settings("shadow = { policy = \"s\", policy-settings = {} }"), Some(vec![]));
+    assert_eq!(settings("shadow.policy-settings = {}"), None);
+}
+
+#[test]
 fn a_port_is_one_of_this_machine_alone() {
     for (written, meant) in [
         ("8222", "127.0.0.1:8222"),

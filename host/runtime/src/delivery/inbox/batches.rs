@@ -15,9 +15,13 @@ pub(crate) struct BatchRoom {
 }
 
 impl<D: Held> Inbox<D> {
-    /// Sets how many deliveries a worker should find, however long they take.
-    pub(crate) fn set_least(&self, deliveries: usize) {
+    /// Sets how many deliveries a worker should find, however long they take, and how many it takes at once.
+    pub(crate) fn set_least(&self, deliveries: usize, at_once: usize) {
         self.least.store(deliveries.max(1), Relaxed);
+        if self.at_once.swap(at_once.max(1), Relaxed) > at_once {
+            // Who takes fewer passes on nothing.
+            self.arrived.notify_waiters();
+        }
     }
 
     /// Waits until deliveries can be added to a batch that has this room. Returns them, and whether the batch can have

@@ -171,7 +171,7 @@ impl<D: Held> Inbox<D> {
     }
 
     pub(super) fn company(&self, delivery: &Delivery) -> Company {
-        let suspect = self.attempts.as_ref().is_some_and(|attempts| attempts.is_suspect(delivery));
+        let suspect = self.attempts.as_ref().is_some_and(|attempts| attempts.comes(delivery));
         if suspect { Company::Suspect } else { Company::Any }
     }
 }

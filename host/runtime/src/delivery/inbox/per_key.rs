@@ -100,7 +100,7 @@ impl<D: Held> Inbox<D> {
     pub(super) fn arrive_at_place(&self, per_key: &PerKey<D>, held: D, since: Instant) {
         let (key, message, bytes) = (per_key.hasher.hash(held.delivery()), sequence(&held), held.delivery().size());
         let again = attempt(&held) > 1;
-        let company = if again { self.company(held.delivery()) } else { Company::Any };
+        let company = self.company(held.delivery());
         let mut arrived = Waiting { held, since, company, turn: None, permit: None };
         if again {
             let Some(left) = self.supersede_queued(arrived) else { return };

@@ -209,8 +209,33 @@ fn a_worker_of_batches_finds_a_batch_however_long_a_message_takes() {
     inbox.set_workers(2);
     inbox.took(Duration::from_secs(1));
     assert_eq!(inbox.wanted(0).map(|(count, _)| count), Some(2));
-    inbox.set_least(50);
+    inbox.set_least(50, 50);
     assert_eq!(inbox.wanted(0).map(|(count, _)| count), Some(100));
+}
+
+#[tokio::test]
+async fn deliveries_that_come_together_wake_one_worker_of_batches_and_it_passes_on_what_is_left() {
+    let inbox = Inbox::<TestDelivery>::new(100, usize::MAX);
+    inbox.set_workers(2);
+    inbox.set_least(2, 2);
+    let (mut first, mut second) = (Box::pin(inbox.take()), Box::pin(inbox.take()));
+    assert!(futures_util::poll!(first.as_mut()).is_pending() && futures_util::poll!(second.as_mut()).is_pending());
+    for stream_sequence in 1..=3 {
+        let delivery = Delivery { stream_sequence, ..Delivery::default() };
+        inbox.put(TestDelivery::of(delivery), Instant::now());
+    }
+    assert!(futures_util::poll!(second.as_mut()).is_pending());
+    assert!(futures_util::poll!(first.as_mut()).is_ready());
+    assert_eq!(inbox.try_take_more(BatchRoom { deliveries: 1, bytes: usize::MAX }).0.len(), 1);
+    inbox.pass_on();
+    assert!(futures_util::poll!(second.as_mut()).is_ready());
+    // A handler that takes one at a time is in use from now on, and those that wait look for themselves.
+    let mut third = Box::pin(inbox.take());
+    assert!(futures_util::poll!(third.as_mut()).is_pending());
+    inbox.add(TestDelivery::default(), Instant::now());
+    assert!(futures_util::poll!(third.as_mut()).is_pending());
+    inbox.set_least(1, 1);
+    assert!(futures_util::poll!(third.as_mut()).is_ready());
 }
 
 #[tokio::test(start_paused = true)]

@@ -141,6 +141,7 @@ impl<D: Held, H: Handlers> Worker<D, H> {
     /// Handles a batch that begins with this delivery. Returns whether the instance may handle another.
     pub(super) async fn handle_batch(&mut self, instance: &mut H::Instance, first: Waiting<D>) -> bool {
         let batch = self.collect(first).await;
+        self.shared.inbox.pass_on();
         let mut batch = self.untried(batch, instance.author()).await;
         if batch.len() == 0 {
             return true;

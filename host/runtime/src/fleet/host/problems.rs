@@ -6,7 +6,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use crate::config::units::show_duration;
-use crate::ports::KvError;
+use crate::ports::{Forgetting, KvError};
 
 /// For how long a bucket keeps its keys at least where that matters to nobody: a leader writes its lease far more
 /// often.
@@ -73,7 +73,7 @@ impl Problems {
 
     /// Why the bucket cannot be used, and what that means.
     pub(in crate::fleet) fn unusable(&self, problem: &str) -> String {
-        let bucket = &self.bucket;
+        let (bucket, problem) = (&self.bucket, problem.trim_end_matches(['.', ' ']));
         format!("the fleet's bucket {bucket} cannot be used: {problem}; meanwhile this host keeps its last share")
     }
 
@@ -87,21 +87,32 @@ impl Problems {
     }
 }
 
-/// What is wrong with a bucket of this name that forgets a key after so long.
-pub(super) fn forgetting(bucket: &str, after: Option<Duration>) -> Option<String> {
-    let after = after.filter(|after| *after < LONG)?;
-    Some(format!(
-        "the fleet's bucket {bucket} forgets what hosts write after {} (max_age), and with it who leads and what the \
-         policy goes on from; `nats stream edit KV_{bucket} --max-age=0s`",
-        show_duration(&after)
-    ))
+/// What is wrong with a bucket of this name that loses this.
+pub(super) fn forgetting(bucket: &str, Forgetting { after, drops_oldest }: Forgetting) -> Option<String> {
+    let lost = "and with it who leads, what people have set, and what the policy goes on from";
+    let stream = format!("KV_{bucket}");
+    match after.filter(|after| *after < LONG) {
+        Some(after) => Some(format!(
+            "the fleet's bucket {bucket} forgets what hosts write after {} (max_age), {lost}; `nats stream edit \
+             {stream} --max-age=0s`",
+            show_duration(&after)
+        )),
+        None => drops_oldest.then(|| {
+            format!(
+                "the fleet's bucket {bucket} forgets what was written first when it is full (discard old, with \
+                 max_msgs or max_bytes), {lost}; `nats stream edit {stream} --discard=new --max-msgs=-1 \
+                 --max-bytes=-1`"
+            )
+        }),
+    }
 }
 
-/// What is told where a lease or a plan of this size is too large for the server.
+/// What is told where a lease or a plan of this size is too large for the server, or the bucket.
 pub(in crate::fleet) fn plan_too_large(workload: &str, bytes: usize, why: &str) -> String {
+    let remedy = if names_a_remedy(why) { "" } else { "; raise max_payload of the server" };
     format!(
-        "the plan of {workload} has {} with the policy's state, and {why}; raise max_payload of the server, or use a \
-         policy with less state; meanwhile this host keeps its last share",
+        "the plan of {workload} has {} with the policy's state, and {why}{remedy}, or use a policy with less state; \
+         meanwhile this host keeps its last share",
         rounded(bytes)
     )
 }
@@ -109,17 +120,23 @@ pub(in crate::fleet) fn plan_too_large(workload: &str, bytes: usize, why: &str) 
 /// The same of a host's entry of this size, if that is what is wrong.
 pub(super) fn entry_too_large(bytes: usize, error: KvError) -> KvError {
     match error {
-        KvError::Refused(why) => KvError::Refused(format!(
-            "the entry of this host has {}, and {why}; raise max_payload of the server",
-            rounded(bytes)
-        )),
+        KvError::Refused(why) => {
+            let remedy = if names_a_remedy(&why) { "" } else { "; raise max_payload of the server" };
+            KvError::Refused(format!("the entry of this host has {}, and {why}{remedy}", rounded(bytes)))
+        }
         error => error,
     }
 }
 
+/// Whether it is the bucket that takes nothing of that size, which is told with the command that mends it, and not the
+/// server.
+fn names_a_remedy(why: &str) -> bool {
+    why.contains("--max-msg-size")
+}
+
 /// A size in a text that has to stay the same while the size changes a little.
 fn rounded(bytes: usize) -> String {
-    format!("{} KiB", bytes.div_ceil(1024))
+    if bytes < 1024 { "less than 1 KiB".to_owned() } else { format!("{} KiB", bytes.div_ceil(1024)) }
 }
 
 #[cfg(test)]
@@ -142,10 +159,28 @@ mod tests {
     #[test]
     fn a_bucket_that_forgets_soon_is_told_with_what_mends_it() {
         let hour = Duration::from_secs(3600);
-        assert_eq!(forgetting("F", None), None);
-        assert_eq!(forgetting("F", Some(hour)), None);
-        let problem = forgetting("F", Some(Duration::from_secs(2))).unwrap();
+        let after = |after| forgetting("F", Forgetting { after, ..Forgetting::default() });
+        assert_eq!(after(None), None);
+        assert_eq!(after(Some(hour)), None);
+        let problem = after(Some(Duration::from_secs(2))).unwrap();
         assert!(problem.contains("after 2s") && problem.contains("nats stream edit KV_F --max-age=0s"), "{problem}");
+    }
+
+    #[test]
+    fn a_bucket_that_drops_what_was_written_first_is_told_with_what_mends_it() {
+        let problem = forgetting("F", Forgetting { after: None, drops_oldest: true }).unwrap();
+        assert!(problem.contains("when it is full (discard old"), "{problem}");
+        assert!(problem.contains("nats stream edit KV_F --discard=new"), "{problem}");
+    }
+
+    #[test]
+    fn what_is_too_large_for_the_bucket_is_no_matter_of_max_payload() {
+        let why = "the bucket F takes no value of that size (max_msg_size); `nats stream edit KV_F --max-msg-size=-1`";
+        let entry = entry_too_large(214, KvError::Refused(why.to_owned())).to_string();
+        assert_eq!(entry, format!("the entry of this host has less than 1 KiB, and {why}"));
+        let plan = plan_too_large("orders", 81_000, why);
+        assert!(plan.contains(&format!("and {why}, or use a policy with less state")), "{plan}");
+        assert!(!plan.contains("max_payload"), "{plan}");
     }
 
     #[test]
@@ -153,8 +188,8 @@ mod tests {
         let problems = Problems::new("F");
         problems.note(Concern::Forgetting, Some("forgets".to_owned()));
         assert_eq!((problems.first().as_deref(), problems.cut_off()), (Some("forgets"), false));
-        problems.note(Concern::Watch, Some("no right".to_owned()));
-        assert!(problems.cut_off() && problems.first().unwrap().contains("cannot be used: no right"));
+        problems.note(Concern::Watch, Some("no right. ".to_owned()));
+        assert!(problems.cut_off() && problems.first().unwrap().contains("cannot be used: no right; meanwhile"));
         problems.note(Concern::Watch, None);
         assert_eq!((problems.first().as_deref(), problems.cut_off()), (Some("forgets"), false));
     }

@@ -4,7 +4,7 @@ use std::future::ready;
 use futures_util::stream::{self, StreamExt as _};
 
 use super::*;
-use crate::ports::KvEntry;
+use crate::ports::{Forgetting, KvEntry};
 
 /// A bucket that answers writes of entries as it is told, and counts the watches.
 #[derive(Default)]
@@ -15,8 +15,8 @@ struct Scripted {
 }
 
 impl FleetBucket for Scripted {
-    fn find(&self) -> KvFuture<'_, Option<Duration>> {
-        Box::pin(ready(Ok(None)))
+    fn find(&self) -> KvFuture<'_, Forgetting> {
+        Box::pin(ready(Ok(Forgetting::default())))
     }
 
     fn get<'a>(&'a self, _: &'a str) -> KvFuture<'a, KvEntry> {

@@ -20,6 +20,7 @@ fn event(hosts: usize) -> impl Strategy<Value = Event> {
         12 => (of.clone(), any::<u32>()).prop_map(|(host, seed)| Event::Think(host, seed)),
         12 => (of.clone(), luck()).prop_map(|(host, luck)| Event::Act(host, luck)),
         1 => of.clone().prop_map(Event::Restart),
+        1 => (of.clone(), luck()).prop_map(|(host, luck)| Event::GiveUp(host, luck)),
         1 => of.clone().prop_map(Event::Watch),
         1 => (of, 0..FILES.len()).prop_map(|(host, file)| Event::File(host, file)),
     ]
@@ -124,6 +125,72 @@ fn a_plan_that_no_leader_has_written_is_written_over() {
     world.calm();
 }
 
+/// What somebody writes who is no host. Numbers just below those that no reader takes overflow with the next one.
+fn forgery() -> impl Strategy<Value = Forgery> {
+    let number = || prop_oneof![Just(0), Just(COUNTED - 1), Just(COUNTED), Just((1 << 53) - 1)];
+    prop_oneof![
+        Just(Forgery::NoPlan),
+        Just(Forgery::Shares),
+        number().prop_map(Forgery::Later),
+        Just(Forgery::Row),
+        number().prop_map(Forgery::Lease),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+
+    #[test]
+    fn what_no_host_has_written_is_written_over_whatever_happens_meanwhile(
+        before in events(3), pause in pause(3),
+        after in proptest::collection::vec(
+            prop_oneof![20 => event(3), 1 => forgery().prop_map(Event::Forge)], 0..120
+        ),
+        last in forgery()
+    ) {
+        let mut world = World::new(3);
+        world.go_through(&before, pause);
+        world.go_through(&after, pause);
+        world.happens(&Event::Forge(last));
+        world.calm();
+    }
+}
+
+#[test]
+fn what_is_written_in_the_leaders_name_is_written_over_and_the_policy_goes_on() {
+    let numbers = [0, COUNTED, (1 << 53) - 1];
+    let mut forgeries = vec![Forgery::NoPlan, Forgery::Shares, Forgery::Row];
+    forgeries.extend(numbers.map(Forgery::Later));
+    for forgery in forgeries {
+        let mut world = World::new(2);
+        world.calm();
+        let before = world.hosts.iter().find_map(|host| host.seat.lease()).unwrap().clone();
+        world.happens(&Event::Forge(forgery));
+        world.calm();
+        let after = world.hosts.iter().find_map(|host| host.seat.lease()).unwrap().clone();
+        let decisions = |lease: &Lease| lease.fold.as_ref().unwrap().decisions;
+        assert!(decisions(&after) > decisions(&before), "{forgery:?}");
+        assert!(world.bucket.forged.len() == 1 && after.plan() == world.bucket.get(&plan_key(W)).1.unwrap());
+        world.check(false);
+    }
+}
+
+#[test]
+fn a_lease_with_numbers_that_nobody_has_counted_to_is_gone_on_from_with_others() {
+    for number in [COUNTED - 1, COUNTED, (1 << 53) - 1] {
+        let mut world = World::new(2);
+        world.calm();
+        world.happens(&Event::Forge(Forgery::Lease(number)));
+        world.calm();
+        // Another takes over, too, and so reads what was written since.
+        let leader = world.leaders()[0];
+        world.happens(&Event::Restart(leader));
+        world.calm();
+        let (_, lease) = world.bucket.get::<Lease>(&lease_key(W));
+        assert!(lease.unwrap().epoch < COUNTED, "{number}");
+    }
+}
+
 #[test]
 fn a_host_alone_leads_at_once_and_decides() {
     let mut world = World::new(1);
@@ -140,6 +207,23 @@ fn the_policys_state_goes_on_where_the_leader_that_is_gone_has_left_it() {
     let before = world.acted.len() as u64;
     world.hosts.remove(leader);
     world.calm();
+    world.check(false);
+    assert_eq!(world.acted[before as usize].1, before + 1);
+}
+
+#[test]
+fn one_that_gives_up_the_lead_keeps_its_share_until_another_leads_that_goes_on_from_its_state() {
+    let mut world = World::new(3);
+    world.calm();
+    let (leader, before) = (world.leaders()[0], world.acted.len() as u64);
+    world.happens(&Event::GiveUp(leader, Luck::Good));
+    (0..3).for_each(|host| world.happens(&Event::Deliver(host, usize::MAX)));
+    let shares: u32 = world.hosts.iter().map(|host| host.view.share(W).unwrap()).sum();
+    assert_eq!((shares, world.leaders().len()), (MIN + 7, 0));
+    assert!(world.hosts.iter().all(|host| host.view.parks(W)), "it is not known who leads");
+    let stands_back = world.hosts.remove(leader);
+    world.calm();
+    world.hosts.insert(leader, stands_back);
     world.check(false);
     assert_eq!(world.acted[before as usize].1, before + 1);
 }

@@ -44,6 +44,7 @@ impl World {
             Event::Deliver(host, count) => self.hosts[host].deliver(&self.bucket, count),
             Event::Think(host, seed) => self.think(host, seed),
             Event::Act(host, luck) => self.act(host, luck),
+            Event::GiveUp(host, luck) => self.give_up(host, luck),
             Event::Restart(host) => {
                 let boots = self.hosts[host].boots + 1;
                 self.hosts[host] = Host::new(host, boots);
@@ -58,6 +59,31 @@ impl World {
             Event::Back(lost) => self.bucket.go_back(lost),
             Event::Purge => self.bucket.empty(false),
             Event::Anew => self.bucket.empty(true),
+            Event::Forge(forgery) => self.forge(forgery),
+        }
+    }
+
+    /// What stands there is changed, or deleted, by somebody who is no host. Where nothing does nothing happens.
+    fn forge(&mut self, forgery: Forgery) {
+        let readable = |key: &str, value: &Vec<u8>| read::<Plan>(key, value).ok();
+        let plan = self.bucket.last.get(&plan_key(W)).and_then(|(_, value)| readable(&plan_key(W), value));
+        let lease = self.bucket.get::<Lease>(&lease_key(W)).1;
+        let forged = |plan: Plan| (plan_key(W), text(&plan));
+        let written = match forgery {
+            Forgery::NoPlan => plan.map(|_| (plan_key(W), Vec::new())),
+            Forgery::Shares => plan.map(|plan| forged(Plan { shares: [("h0".to_owned(), 1000)].into(), ..plan })),
+            Forgery::Later(epoch) => plan.map(|plan| forged(Plan { epoch: plan.epoch.max(epoch), desired: 0, ..plan })),
+            Forgery::Row => plan.map(|plan| forged(Plan { lineage: "another".to_owned(), desired: 0, ..plan })),
+            Forgery::Lease(number) => lease.map(|lease| {
+                let watched = Watched { arrivals: number, elapsed_ms: number, now_ms: number };
+                let fold = lease.fold.clone().map(|fold| Fold { decisions: number, ..fold });
+                let epoch = lease.epoch.max(number);
+                let lease = Lease { holder: HostId::default(), epoch, watched, fold, ..lease };
+                (lease_key(W), text(&lease))
+            }),
+        };
+        if let Some((key, value)) = written {
+            self.bucket.forge(key, value);
         }
     }
 
@@ -131,6 +157,19 @@ impl World {
         }
     }
 
+    fn give_up(&mut self, host: usize, luck: Luck) {
+        let Some((lease, revision)) = self.hosts[host].seat.given_up() else { return };
+        let (plan, known) = (lease.plan(), self.hosts[host].seat.plan_revision(&self.hosts[host].view));
+        let came = self.put(lease_key(W), text(&lease), Some(revision), luck);
+        let of = &mut self.hosts[host];
+        of.wrote(came);
+        of.seat.wrote(lease, came, &of.view);
+        if let Written::Stored(_) = came {
+            let came = self.put(plan_key(W), text(&plan), Some(known), luck);
+            self.hosts[host].wrote(came);
+        }
+    }
+
     /// The host does what it is about to do, so many times.
     pub(super) fn steps(&mut self, host: usize, count: usize) {
         for _ in 0..count {
@@ -158,8 +197,9 @@ impl World {
     }
 
     pub(super) fn written<T: for<'a> serde::Deserialize<'a>>(&self, key: &str) -> Vec<T> {
-        let of = self.bucket.log.iter().filter(|(_, of, _)| of == key);
-        of.map(|(_, _, value)| read(key, value).unwrap()).collect()
+        let of = self.bucket.log.iter().enumerate();
+        let of = of.filter(|(at, (_, of, _))| of == key && !self.bucket.forged.contains(at));
+        of.map(|(_, (_, _, value))| read(key, value).unwrap()).collect()
     }
 
     /// What always holds.

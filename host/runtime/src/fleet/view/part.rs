@@ -23,7 +23,7 @@ pub(crate) enum BucketState {
 
 impl View {
     /// Whether nobody has led a workload for so long that nobody can.
-    fn is_unled(&self, workload: &str) -> bool {
+    pub(crate) fn is_unled(&self, workload: &str) -> bool {
         let entries = match self.plans.get(workload) {
             None => self.entries_since(0),
             Some((revision, plan)) if plan.holder.id.is_empty() => self.entries_since(*revision),

@@ -112,7 +112,7 @@ fn a_plan_is_news_once_and_never_after_a_later_one() {
     // The bucket was made anew, and so were its numbers.
     assert_eq!(view.saw("plan.w", 1, Some(&plan(1, "m"))), Ok(news));
     // What is deleted, or lost with its bucket, holds on.
-    assert_eq!(view.saw("plan.w", 2, None), Ok(News::None));
+    assert_eq!((view.saw("plan.w", 2, None), view.spoiled("w")), (Ok(News::NoPlan("w".to_owned())), 2));
     view.begin(Watching::All);
     assert_eq!(view.share("w"), Some(1));
 }

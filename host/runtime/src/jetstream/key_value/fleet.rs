@@ -1,7 +1,5 @@
 //! The bucket of a fleet.
 
-use std::time::Duration;
-
 use async_nats::HeaderMap;
 use bytes::Bytes;
 use serde_json::{Value, json};
@@ -10,11 +8,11 @@ use super::KeyRequests;
 use super::fleet_watch::{Told, watch};
 use crate::config::FleetConfig;
 use crate::jetstream::Client;
-use crate::jetstream::bucket::{sealed, stream, subject};
+use crate::jetstream::bucket::{refused, stream, subject};
 use crate::jetstream::bucket_setup::wanted;
 use crate::jetstream::create_errors::{Creation, remedy};
 use crate::jetstream::denied::unless_denied;
-use crate::ports::{FleetBucket, KeyChanges, KvEntry, KvError, KvFuture};
+use crate::ports::{FleetBucket, Forgetting, KeyChanges, KvEntry, KvError, KvFuture};
 
 /// The bucket that the hosts of a fleet share.
 pub(crate) struct Bucket {
@@ -48,7 +46,7 @@ impl Bucket {
         }
     }
 
-    async fn find(&self) -> Result<Option<Duration>, KvError> {
+    async fn find(&self) -> Result<Forgetting, KvError> {
         let name = &self.name;
         let asked = self.client.api_subject(&format!("STREAM.INFO.{}", stream(name)));
         let found = unless_denied(&self.client, &asked, self.client.bucket_state(&stream(name))).await;
@@ -56,9 +54,9 @@ impl Bucket {
         match found.map_err(|error| KvError::Unavailable(error.to_string()))? {
             Some(state) => match state.config.problem(name) {
                 Some(problem) => Err(KvError::Unavailable(problem)),
-                None => Ok(state.config.forgets_after()),
+                None => Ok(state.config.forgetting()),
             },
-            None if self.may_create => self.make().await.map(|()| None),
+            None if self.may_create => self.make().await.map(|()| Forgetting::default()),
             None => Err(self.gone()),
         }
     }
@@ -75,7 +73,7 @@ impl Bucket {
         let body = json!({ "filter": subject(&self.name, key), "seq": until.saturating_add(1) }).to_string();
         let asked = self.client.api_subject(&format!("STREAM.PURGE.{}", stream(&self.name)));
         let answer = self.requests.ask(asked, HeaderMap::new(), body.into()).await?;
-        if let Some(error) = sealed(&self.name, &answer.payload) {
+        if let Some(error) = refused(&self.name, &answer.payload) {
             return Err(error);
         }
         let answer: Value = serde_json::from_slice(&answer.payload).unwrap_or_default();
@@ -96,7 +94,7 @@ impl Bucket {
 }
 
 impl FleetBucket for Bucket {
-    fn find(&self) -> KvFuture<'_, Option<Duration>> {
+    fn find(&self) -> KvFuture<'_, Forgetting> {
         Box::pin(self.find())
     }
 

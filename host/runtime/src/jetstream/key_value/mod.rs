@@ -15,7 +15,7 @@ use bytes::Bytes;
 use serde_json::json;
 
 use super::Client;
-use super::bucket::{Histories, OPERATION, gone, is_deletion, sealed, stream, subject};
+use super::bucket::{Histories, OPERATION, gone, is_deletion, refused, stream, subject};
 use super::publisher::{ANSWER, read};
 use super::raw_message::{self, RawMessage};
 use super::request_window::RequestWindow;
@@ -118,7 +118,7 @@ impl KeyRequests {
                 ack.stream,
                 stream(bucket)
             ))),
-            Err(error) => Err(sealed(bucket, &answer.payload).unwrap_or_else(|| error.into())),
+            Err(error) => Err(refused(bucket, &answer.payload).unwrap_or_else(|| error.into())),
         }
     }
 

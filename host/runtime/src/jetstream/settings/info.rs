@@ -175,8 +175,8 @@ pub struct Messages {
 
 /// The settings of a stream that matter to a host. Limits (`max_msgs`, `max_bytes`, `discard` and the like) matter
 /// where it keeps dead letters; of a workload's stream they drop messages before they are delivered, as its owner
-/// wants. Left out are settings for publishers (`allow_msg_ttl`, `allow_rollup_hdrs`, `max_msg_size` and the like), and
-/// settings for storage (`storage`, `compression`, `placement`).
+/// wants. Left out are settings for publishers (`allow_msg_ttl`, `allow_rollup_hdrs` and the like), and settings for
+/// storage (`storage`, `compression`, `placement`).
 #[derive(Debug, Clone, PartialEq, Default, Deserialize)]
 #[serde(default)]
 pub struct StreamConfig {
@@ -188,6 +188,7 @@ pub struct StreamConfig {
     pub max_msgs: i64,
     pub max_bytes: i64,
     pub max_msgs_per_subject: i64,
+    pub max_msg_size: i64,
     pub num_replicas: i64,
     pub no_ack: bool,
     pub sealed: bool,

@@ -288,6 +288,7 @@ fn settings(config: &ConsumerConfig) -> ConsumerSettings {
     let expires = Some(duration(config.max_expires)).filter(|expires| !expires.is_zero());
     ConsumerSettings {
         ack_wait: config.shortest_ack_wait(),
+        inactive_threshold: Some(duration(config.inactive_threshold)).filter(|threshold| !threshold.is_zero()),
         max_ack_pending: config.max_ack_pending,
         max_deliver: u32::try_from(config.max_deliver).ok().filter(|most| *most > 0),
         pulls: PullLimits {
@@ -372,9 +373,12 @@ fn forgets(config: &ConsumerConfig, stream: &StreamConfig, edit: &Edit<'_>) -> V
         } else {
             edit.with("--inactive-threshold=0s")
         };
+        let then = match stream.is_interest() {
+            true => "what waits in its stream is then dropped, for that has interest retention",
+            false => "what was handled is then handled again",
+        };
         warnings.push(format!(
-            "the server deletes the consumer when no host has pulled for {after}, and what was handled is then handled \
-             again; {mends}"
+            "the server deletes the consumer when no host has worked on it for {after}, and {then}; {mends}"
         ));
     }
     if config.mem_storage {
@@ -393,6 +397,24 @@ fn forgets(config: &ConsumerConfig, stream: &StreamConfig, edit: &Edit<'_>) -> V
         ));
     }
     warnings
+}
+
+/// What a person should know whose edit gave a consumer that hosts work on an inactive threshold. A server that has it
+/// from an edit counts pulls alone until the consumer starts anew, and not that hosts say it is in use.
+pub(in crate::jetstream) fn inactive_by_edit(
+    before: &ConsumerConfig,
+    now: &ConsumerConfig,
+    (stream, consumer): (&str, &str),
+) -> Option<String> {
+    (before.inactive_threshold <= 0 && now.inactive_threshold > 0).then(|| {
+        format!(
+            "consumer {consumer} has had its inactive_threshold by an edit, so until its server starts again it is \
+             deleted also under a host that asks for nothing for {}, as one does that waits for its rate or its \
+             plugin; {}, or make it anew with one",
+            show_duration(&duration(now.inactive_threshold)),
+            Edit { stream, consumer, floor: 0 }.with("--inactive-threshold=0s"),
+        )
+    })
 }
 
 /// Settings that differ from the configuration. A key that is left out counts only where the host may make the

@@ -2,55 +2,46 @@
 
 use super::info::StreamConfig;
 use super::overlap::reserved;
+use super::own_stream::{OwnMessages, keeps};
 use super::refusal::SettingsRefusal;
-use crate::dead_letter::subject;
 
 /// What a person should know of a stream of dead letters, each with the remedy. `inbox` is how the host's inboxes
-/// begin.
+/// begin, and `max_payload` how much the server takes in a message.
 ///
 /// # Errors
 /// Why it cannot keep letters.
-pub(crate) fn judge_letters(config: &StreamConfig, inbox: &str) -> Result<Vec<String>, SettingsRefusal> {
-    let subjects = subject("*");
-    let edit = |flags: &str| format!("`nats stream edit {} {flags}`", config.name);
-    let refuse = |problem: String, remedy: String| Err(SettingsRefusal { problem, remedy });
-    if !config.subjects.contains(&subjects) {
-        let problem = format!("it is there, and not bound to {subjects}");
-        return refuse(problem, "name another stream in [dead-letters]".to_owned());
-    }
-    if config.no_ack {
-        let problem = "it acknowledges no publication (no_ack), so no dead letter could be known to be kept";
-        return refuse(problem.to_owned(), edit("--ack"));
-    }
-    // A work queue keeps a letter until somebody takes it.
-    if config.is_interest() {
-        let problem = "it has interest retention, so a letter is gone at once where no consumer waits for it";
-        return refuse(problem.to_owned(), edit("--retention=limits"));
-    }
-    if config.max_msgs_per_subject > 0 && !config.refuses_per_subject() {
-        let problem = format!(
-            "its max_msgs_per_subject is {}, and all letters of a workload have one subject, so each new one would \
-             delete an old one",
-            config.max_msgs_per_subject
-        );
-        let (none, refuses) = (edit("--max-msgs-per-subject=-1"), edit("--discard=new --discard-per-subject"));
-        return refuse(problem, format!("{none}, or let it take no more then: {refuses}"));
-    }
-    match reserved(config, Some(&subjects), inbox) {
+pub(crate) fn judge_letters(
+    config: &StreamConfig,
+    inbox: &str,
+    max_payload: usize,
+) -> Result<Vec<String>, SettingsRefusal> {
+    keeps(config, OwnMessages::Letters)?;
+    match reserved(config, Some(OwnMessages::Letters.subjects()), inbox) {
         Some(refusal) => Err(refusal),
-        None => Ok(forgets(config, &edit("--discard=new")).into_iter().collect()),
+        None => Ok(forgets(config).into_iter().chain(takes_small(config, max_payload)).collect()),
     }
 }
 
 /// Who sets a limit may want it.
-fn forgets(config: &StreamConfig, edit: &str) -> Option<String> {
+fn forgets(config: &StreamConfig) -> Option<String> {
     let limits = [("max_msgs", config.max_msgs), ("max_bytes", config.max_bytes)];
     let (limit, most) = limits.into_iter().find(|(_, most)| *most > 0 && !config.is_discard_new())?;
     Some(format!(
         "stream {} for dead letters: its {limit} is {most} with discard policy `old`, so the oldest letters are \
-         deleted when it is full; {edit} has it take no more instead, and messages stay in their streams until there \
-         is room",
-        config.name
+         deleted when it is full; `nats stream edit {} --discard=new` has it take no more instead, and messages stay \
+         in their streams until there is room",
+        config.name, config.name
+    ))
+}
+
+/// A letter has more headers than its message, and may be as large as the server takes.
+fn takes_small(config: &StreamConfig, max_payload: usize) -> Option<String> {
+    let most = usize::try_from(config.max_msg_size).ok().filter(|most| (1..max_payload).contains(most))?;
+    Some(format!(
+        "stream {} for dead letters: its max_msg_size is {most}, and the server takes messages of {max_payload} bytes \
+         (max_payload), so larger letters are not kept, and their messages stay in their streams; `nats stream edit {} \
+         --max-msg-size=-1` has it take all",
+        config.name, config.name
     ))
 }
 
@@ -69,7 +60,7 @@ mod tests {
         // The server leaves out what is not set.
         made.retain(|_, value| !value.is_null());
         made.extend(more.as_object().unwrap().clone());
-        judge_letters(&serde_json::from_value(made.into()).unwrap(), "_INBOX")
+        judge_letters(&serde_json::from_value(made.into()).unwrap(), "_INBOX", 1 << 20)
     }
 
     fn judged(more: Value) -> Result<Vec<String>, SettingsRefusal> {
@@ -92,6 +83,12 @@ mod tests {
                 "name another stream in [dead-letters]",
             ),
             (json!({ "no_ack": true }), "(no_ack)", "`nats stream edit TIDEGATE_DEAD --ack`"),
+            (json!({ "allow_msg_counter": true }), "(allow_msg_counter)", "name another stream in [dead-letters]"),
+            (
+                json!({ "subject_transform": { "src": "tidegate.dead.*", "dest": "x.{{wildcard(1)}}" } }),
+                "it maps `tidegate.dead.*` to `x.{{wildcard(1)}}`",
+                "`nats stream edit TIDEGATE_DEAD --no-transform`",
+            ),
             (
                 json!({ "retention": "interest" }),
                 "interest retention",
@@ -123,8 +120,18 @@ mod tests {
             json!({ "max_msgs": 1, "max_bytes": 1000 }),
             json!({ "max_msgs": -1, "max_bytes": -1, "discard": "old" }),
             json!({ "max_age": 1, "storage": "memory" }),
+            json!({ "subjects": ["tidegate.dead.>"], "max_msg_size": 1 << 20 }),
         ] {
             assert_eq!(judged(more.clone()), Ok(vec![]), "{more}");
+        }
+    }
+
+    #[test]
+    fn a_stream_that_takes_smaller_letters_than_there_may_be_is_used_with_a_word() {
+        let said = judged(json!({ "max_msg_size": 200 })).unwrap();
+        assert_eq!(said.len(), 1, "{said:?}");
+        for part in ["its max_msg_size is 200", "1048576 bytes", "`nats stream edit TIDEGATE_DEAD --max-msg-size=-1`"] {
+            assert!(said[0].contains(part), "{said:?}");
         }
     }
 

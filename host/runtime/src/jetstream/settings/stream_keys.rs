@@ -9,11 +9,11 @@ pub(super) fn differ(stream: &StreamConfig, queue: &Queue) -> Vec<String> {
         return Vec::new();
     }
     let edit = |flag: &str| format!("`nats stream edit {} {flag}`", stream.name);
-    let mut warnings = Vec::new();
+    let mut warnings: Vec<_> = stream.mirror.iter().map(|_| of_mirror(&stream.name, queue)).collect();
     let mut differ = |key: &str, has: &str, wanted: &str, mends: String| {
         warnings.push(differing((key, wanted), ("stream", has), &mends));
     };
-    if sorted(&stream.subjects) != sorted(&queue.subjects) {
+    if stream.mirror.is_none() && sorted(&stream.subjects) != sorted(&queue.subjects) {
         let (has, wanted) = (stream.subjects.join(", "), queue.subjects.join(", "));
         let has = if has.is_empty() { "none" } else { &has };
         differ("subjects", has, &wanted, edit(&format!("--subjects='{}'", queue.subjects.join(","))));
@@ -39,6 +39,15 @@ pub(super) fn differ(stream: &StreamConfig, queue: &Queue) -> Vec<String> {
     warnings
 }
 
+/// The server lets a mirror have no subjects.
+fn of_mirror(stream: &str, queue: &Queue) -> String {
+    let wanted = queue.subjects.join(", ");
+    format!(
+        "subjects of the configuration is {wanted}, and stream {stream} is a mirror, whose messages are those of its \
+         origin: leave out subjects, and say with filter what the workload is to have"
+    )
+}
+
 /// That a `key` says one thing and what is there has another.
 pub(super) fn differing((key, wanted): (&str, &str), (what, has): (&str, &str), mends: &str) -> String {
     format!(
@@ -58,6 +67,7 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
     use super::*;
     use crate::config::Config;
+    use crate::jetstream::settings::info::Origin;
 
     fn told(keys: &str, stream: &StreamConfig) -> Vec<String> {
         let text = format!("[workload.orders]\nstream = \"ORDERS\"\nhandler = \"h\"\npolicy = \"p\"\n{keys}\n");
@@ -98,6 +108,14 @@ mod tests {
             assert!(warnings.len() == 1 && warnings[0].contains(said), "{warnings:?}");
         }
         assert_eq!(told(keys, &stream(&["other"], "limits", -1)).len(), 3);
+    }
+
+    #[test]
+    fn a_mirror_is_not_to_be_given_subjects() {
+        let mirror = StreamConfig { mirror: Some(Origin::default()), ..stream(&[], "limits", -1) };
+        let warnings = told("manage = \"create\"\nsubjects = [\"a\"]", &mirror);
+        assert!(warnings.len() == 1 && warnings[0].contains("leave out subjects"), "{warnings:?}");
+        assert!(!warnings[0].contains("nats stream edit"), "{warnings:?}");
     }
 
     #[test]

@@ -175,7 +175,7 @@ fn what_slows_it_or_makes_the_server_forget_it_is_a_warning_with_the_remedy() {
         ("max_ack_pending", json!(1), "nats consumer edit ORDERS orders-workers --max-pending=3200"),
         ("max_waiting", json!(3), "max_waiting is less than 4"),
         ("backoff", json!([SECOND, 2 * SECOND]), "--backoff=none"),
-        ("inactive_threshold", json!(3600 * SECOND), "when no host has pulled for 1h"),
+        ("inactive_threshold", json!(3600 * SECOND), "when no host has worked on it for 1h"),
         ("mem_storage", json!(true), "kept in memory"),
         ("a_setting_of_2.99", json!({ "of": ["any", 1] }), "does not know: a_setting_of_2.99"),
     ] {
@@ -392,6 +392,9 @@ fn settings_of_a_stream_that_matter_are_said_and_others_are_not() {
         "{:?}",
         inherited.warnings
     );
+    let interest = stream(json!({ "retention": "interest" }));
+    let dropped = judged(&with("inactive_threshold", json!(60 * SECOND)), &interest, "").warnings;
+    assert!(dropped[0].contains("what waits in its stream is then dropped"), "{dropped:?}");
     let replicas = judged(&with("num_replicas", json!(1)), &stream(json!({ "num_replicas": 3 })), "").warnings;
     assert!(replicas.len() == 1 && replicas[0].contains("--replicas=3"), "{replicas:?}");
     for settings in [

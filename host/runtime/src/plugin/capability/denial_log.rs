@@ -1,4 +1,5 @@
-//! Says in the log what a handler reached for without a grant: a guest can try without end.
+//! Says in the log what a handler reached for without a grant, or who asks without the right token: they can try
+//! without end.
 
 use std::time::Duration;
 

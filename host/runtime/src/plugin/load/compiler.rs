@@ -21,6 +21,7 @@ use wasmtime::{Cache, Config, Engine};
 use super::cache;
 use super::compiled_note::CompiledNote;
 use super::refusal::PluginRefusal;
+use super::temporary::TemporaryDirectory;
 use crate::config::units::{show_duration, show_size};
 use crate::digest::{Digest, sha256};
 use crate::plugin::run::engine_config::{async_handlers, handlers, policies};
@@ -227,7 +228,7 @@ pub fn compile_into(dir: &Path, to: CompileFor, bytes: &[u8]) -> Result<(), Comp
     }
     cache::forget_abandoned(cache.directory());
     let own = tempfile::Builder::new().prefix(cache::COMPILING).tempdir_in(cache.directory());
-    let own = own.map_err(|_| CompileError::NotKept)?;
+    let own = TemporaryDirectory::from(own.map_err(|_| CompileError::NotKept)?);
     let alone = Engine::new(&to.config(cache::open(own.path())?)).map_err(invalid)?;
     Component::from_binary(&alone, bytes).map_err(invalid)?;
     note.take(own.path()).map_err(|_| CompileError::NotKept)?;

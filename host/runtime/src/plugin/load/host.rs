@@ -4,7 +4,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tempfile::TempDir;
 use tokio::sync::Semaphore;
 use wasmtime::Engine;
 use wasmtime::component::Component;
@@ -15,6 +14,7 @@ use super::inspect::{Inspection, inspect};
 use super::kind_error::KindError;
 use super::refusal::{LoadError, PluginRefusal};
 use super::source::{FileContent, read, read_signature};
+use super::temporary::TemporaryCache;
 use crate::config::{Compile, Limits, Origin, Plugins};
 use crate::plugin::run::declared::Declared;
 use crate::plugin::run::engine::Engines;
@@ -55,7 +55,14 @@ struct HostParts {
     /// The directory of compiled code, if it is kept.
     cache_dir: Option<PathBuf>,
     /// A temporary directory of compiled code, if the configuration names none.
-    _own_cache: Option<TempDir>,
+    _own_cache: Option<TemporaryCache>,
+}
+
+/// Content of a file that is a whole component, and one that this host and who uses it can take.
+pub(super) struct CheckedContent {
+    pub(super) source: FileContent,
+    declared: Declared,
+    asynchronous: bool,
 }
 
 /// Why there is no host for plugins.
@@ -106,13 +113,11 @@ impl PluginHost {
         let Compile { program, max_size, time, memory } = plugins.compile.clone();
         // The child process can hand over compiled code only through a directory.
         let own = match (&program, &plugins.cache) {
-            (Some(_), None) => {
-                Some(tempfile::Builder::new().prefix("tidegate-").tempdir().map_err(HostError::NoPlace)?)
-            }
+            (Some(_), None) => Some(TemporaryCache::new().map_err(HostError::NoPlace)?),
             _ => None,
         };
-        let dir = plugins.cache.as_deref().or(own.as_ref().map(TempDir::path));
-        let cache = dir.map(cache::open).transpose().map_err(HostError::Cache)?;
+        let dir = plugins.cache.clone().or_else(|| own.as_ref().map(TemporaryCache::path));
+        let cache = dir.as_deref().map(cache::open).transpose().map_err(HostError::Cache)?;
         let compiler = program.zip(cache.as_ref()).map(|(program, cache)| Compiler {
             program,
             cache: cache.directory().clone(),
@@ -163,16 +168,36 @@ impl PluginHost {
         loaded.await.map_err(|refusal| LoadError { file: file.to_owned(), refusal })
     }
 
-    /// Compiles, links and tries a component that was read. What must be signed and is not gets no further: its
-    /// compiled code is not even looked for in the cache.
+    /// Checks, compiles, links and tries a component that was read.
     pub(super) async fn make<W: World>(
         &self,
         source: FileContent,
         limits: &Limits,
         wanted: &Wanted,
     ) -> Result<Plugin<W>, PluginRefusal> {
+        self.make_checked(self.checked::<W>(source, wanted)?, limits, wanted).await
+    }
+
+    /// What was read, if it may be compiled. What must be signed and is not gets no further: its compiled code is not
+    /// even looked for in the cache.
+    pub(super) fn checked<W: World>(
+        &self,
+        source: FileContent,
+        wanted: &Wanted,
+    ) -> Result<CheckedContent, PluginRefusal> {
         self.check_signature(&source)?;
         let Inspection { declared, asynchronous, .. } = check(&source, W::KIND, wanted)?;
+        Ok(CheckedContent { source, declared, asynchronous })
+    }
+
+    /// Compiles, links and tries what was checked.
+    pub(super) async fn make_checked<W: World>(
+        &self,
+        checked: CheckedContent,
+        limits: &Limits,
+        wanted: &Wanted,
+    ) -> Result<Plugin<W>, PluginRefusal> {
+        let CheckedContent { source, declared, asynchronous } = checked;
         let to = W::engine(&self.0.engines, asynchronous).map_err(PluginRefusal::NoEngine)?;
         let component = self.compile(to.engine.clone(), CompileFor::of(W::KIND, asynchronous), &source).await?;
         let declared = declared.at_least(component.resources_required().map(|resources| resources.num_memories));

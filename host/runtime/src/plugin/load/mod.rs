@@ -16,6 +16,7 @@ mod found;
 mod host;
 mod inspect;
 mod kind_error;
+mod late;
 mod place;
 mod plugin_file;
 mod refusal;
@@ -25,6 +26,7 @@ mod registry_place;
 mod registry_places;
 mod slot;
 mod source;
+mod temporary;
 
 pub use cache::CacheError;
 pub use compiler::{CompileError, CompileFor, compile_into};

@@ -2,17 +2,19 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::bucket_place::BucketPlace;
 use super::directory_events::DirectoryEvents;
 use super::file_progress::{Fingerprint, Stamp};
 use super::host::PluginHost;
+use super::late::{WITHIN, tell_late};
 use super::refusal::PluginRefusal;
 use super::registry_place::RegistryPlace;
 use super::source::{FileContent, file, others, signature_file};
 use crate::config::Plugins;
+use crate::config::units::show_duration;
 use crate::digest::Digest;
 
 /// Where plugins come from. Clones are the same place.
@@ -154,7 +156,10 @@ impl Changes {
             Self::Nothing => return false,
             Self::Directory { dir, events, told } => (dir, events, told),
         };
-        let error = match tokio::fs::metadata(&*dir).await {
+        let found = tell_late(tokio::fs::metadata(&*dir), || {
+            tell_unread(dir, told, format!("its disk has not answered for {}", show_duration(&WITHIN)));
+        });
+        let error = match found.await {
             Ok(metadata) if metadata.is_dir() => {
                 events.follow(&metadata);
                 if told.take().is_some() {
@@ -166,14 +171,19 @@ impl Changes {
             Err(error) => error.to_string(),
         };
         events.lose();
-        if told.as_deref() != Some(&error) {
-            tracing::warn!(
-                directory = %dir.display(), error,
-                "the plugin directory cannot be read; create it, or name another with --plugins or plugins.dir; until \
-                 then what is loaded stays and the rest waits"
-            );
-            *told = Some(error);
-        }
+        tell_unread(dir, told, error);
         false
+    }
+}
+
+/// Logs why a directory of plugins cannot be read, unless that was `told` before.
+fn tell_unread(dir: &Path, told: &mut Option<String>, error: String) {
+    if told.as_deref() != Some(&error) {
+        tracing::warn!(
+            directory = %dir.display(), error,
+            "the plugin directory cannot be read; create it, or name another with --plugins or plugins.dir; until \
+             then what is loaded stays and the rest waits"
+        );
+        *told = Some(error);
     }
 }

@@ -8,6 +8,7 @@ use tokio::sync::watch;
 
 use super::file_progress::{FileProgress, Fingerprint, RefusalCause, Refused, RefusedAction, UnreadableNotice};
 use super::host::PluginHost;
+use super::late::{WITHIN, tell_late};
 use super::place::Place;
 use super::refusal::PluginRefusal;
 use super::slot::PluginSlot;
@@ -63,7 +64,7 @@ impl<W: World> PluginFile<W> {
             self.progress.suspect();
         }
         let now = Instant::now();
-        let fingerprint = match self.place.fingerprint(&self.host, &self.slot.name).await {
+        let fingerprint = match self.fingerprint().await {
             Some(fingerprint) => fingerprint,
             // A file that can be read after all came in between. The next look is soon.
             None => {
@@ -86,8 +87,36 @@ impl<W: World> PluginFile<W> {
         }
     }
 
-    async fn read(&self) -> Result<FileContent, PluginRefusal> {
-        self.place.read(&self.host, &self.slot.name).await
+    async fn read(&mut self) -> Result<FileContent, PluginRefusal> {
+        let (host, place, slot) = self.parts();
+        self.of_disk(async move { place.read(&host, &slot.name).await }).await
+    }
+
+    async fn fingerprint(&mut self) -> Option<Fingerprint> {
+        let (host, place, slot) = self.parts();
+        self.of_disk(async move { place.fingerprint(&host, &slot.name).await }).await
+    }
+
+    fn parts(&self) -> (PluginHost, Place, Arc<PluginSlot<W>>) {
+        (self.host.clone(), self.place.clone(), self.slot.clone())
+    }
+
+    /// Waits for what asks the disk. If that takes long it is told: nothing of this file is seen before it has ended.
+    /// Other places tell it themselves.
+    async fn of_disk<T>(&mut self, asks: impl Future<Output = T>) -> T {
+        match self.place {
+            Place::Directory(_) => tell_late(asks, || self.unreadable(&PluginRefusal::NoAnswer(WITHIN))).await,
+            Place::Bucket(_) | Place::Registry(_) => asks.await,
+        }
+    }
+
+    /// Whether the file has this content, and this signature.
+    async fn is_still_there(&mut self, identity: &str, known: Fingerprint) -> bool {
+        match self.fingerprint().await {
+            Some(now) if now == known => true,
+            Some(_) => self.read().await.is_ok_and(|source| source.identity() == identity),
+            None => false,
+        }
     }
 
     /// Loads content that was read, unless it is known.
@@ -101,18 +130,23 @@ impl<W: World> PluginFile<W> {
             self.place.loaded(&digest).await;
         } else if needs_loading {
             let began = Instant::now();
-            self.tell_long(&source);
-            let loaded = tokio::select! {
-                biased;
-                loaded = self.host.make(source, &self.tried, &self.slot.wanted) => loaded,
-                // Loading is dropped, and a child process that compiles is killed.
-                () = withdrawn(&self.host, &self.place, &self.slot, &identity, fingerprint) => {
-                    return self.tell_withdrawn(&digest);
+            let loaded = match self.host.checked::<W>(source, &self.slot.wanted) {
+                Err(refusal) => Err(refusal),
+                Ok(checked) => {
+                    self.tell_long(&checked.source);
+                    tokio::select! {
+                        biased;
+                        loaded = self.host.make_checked(checked, &self.tried, &self.slot.wanted) => loaded,
+                        // Loading is dropped, and a child process that compiles is killed.
+                        () = withdrawn(&self.host, &self.place, &self.slot, &identity, fingerprint) => {
+                            return self.tell_withdrawn(&digest);
+                        }
+                    }
                 }
             };
             match loaded {
                 // The content on disk now decides, not the content when loading began.
-                Ok(_) if !is_still_there(&self.host, &self.place, &self.slot.name, &identity, fingerprint).await => {
+                Ok(_) if !self.is_still_there(&identity, fingerprint).await => {
                     return self.tell_withdrawn(&digest);
                 }
                 Ok(loaded) => {
@@ -222,7 +256,7 @@ impl<W: World> PluginFile<W> {
     fn unreadable(&mut self, refusal: &PluginRefusal) {
         let (plugin, file) = (self.slot.name.as_str(), &self.shown);
         self.slot.history.lock().problem = Some(refusal.to_string());
-        match self.progress.unreadable(&refusal.to_string()) {
+        match self.progress.unreadable(&refusal.told_as()) {
             UnreadableNotice::Nothing => {}
             UnreadableNotice::Waiting => {
                 tracing::warn!(plugin, "waiting for {file}: {refusal}; {}", self.place.others(plugin));
@@ -251,15 +285,6 @@ async fn withdrawn<W>(host: &PluginHost, place: &Place, slot: &PluginSlot<W>, id
     }
 }
 
-/// Whether the file has this content, and this signature.
-async fn is_still_there(host: &PluginHost, place: &Place, plugin: &str, identity: &str, known: Fingerprint) -> bool {
-    match place.fingerprint(host, plugin).await {
-        Some(now) if now == known => true,
-        Some(_) => place.read(host, plugin).await.is_ok_and(|source| source.identity() == identity),
-        None => false,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -271,6 +296,27 @@ mod tests {
     use super::*;
     use crate::plugin::run::handler::HandlerWorld;
     use crate::plugin::run::kind::Wanted;
+
+    #[tokio::test]
+    async fn a_disk_that_does_not_answer_is_told_until_it_does() {
+        let dir = tempfile::tempdir().unwrap();
+        let host = PluginHost::new(None).unwrap();
+        let slot = Arc::new(PluginSlot::<HandlerWorld>::new("a", &Wanted::default(), &Limits::default()));
+        let _watch = slot.watch("work");
+        let (_looks, look) = watch::channel(true);
+        let mut file = PluginFile::new(host, Place::Directory(dir.path().to_owned()), slot.clone(), look);
+        tokio::time::pause();
+        file.of_disk(tokio::time::sleep(WITHIN / 2)).await;
+        assert_eq!(slot.state().problem, None);
+        file.of_disk(tokio::time::sleep(WITHIN * 2)).await;
+        let problem = slot.state().problem.unwrap();
+        assert!(problem.contains("has not answered for 10s"), "{problem}");
+        tokio::time::resume();
+        std::fs::write(dir.path().join("a.wasm"), probes::WORKER_V1).unwrap();
+        file.look().await;
+        let state = slot.state();
+        assert_eq!((state.generation, state.problem), (Some(Digest::of(probes::WORKER_V1)), None));
+    }
 
     #[tokio::test]
     async fn at_a_start_what_was_good_before_is_used_while_what_is_there_is_refused() {

@@ -2,10 +2,12 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use rustix::io::Errno;
 
 use super::kind_error::{KindError, some};
+use crate::config::units::show_duration;
 use crate::contract::Fault;
 use crate::digest::Digest;
 use crate::plugin::capability::messaging::STREAMED_HANDLER;
@@ -41,6 +43,12 @@ pub enum PluginRefusal {
     /// The file cannot be read.
     #[error("cannot be read: {error}; {remedy}", error = .0, remedy = readable(.0))]
     Unreadable(io::Error),
+    /// The disk does not answer.
+    #[error(
+        "the disk that it is on has not answered for {}; see whether it does, as a mount whose server is gone does \
+         not; it is looked at again as soon as it answers", show_duration(.0)
+    )]
+    NoAnswer(Duration),
     /// It is no regular file but a directory or a pipe.
     #[error("it is not a file; put the component itself there")]
     NotAFile,
@@ -83,7 +91,7 @@ pub enum PluginRefusal {
     #[error(transparent)]
     Kind(#[from] KindError),
     /// The workload uses it as what it is not.
-    #[error("it is {found}, and is used as {wanted}; name another plugin in the configuration")]
+    #[error("it is {found}, and is used as {wanted}; name {wanted} instead")]
     WrongKind {
         /// What the workload uses it as.
         wanted: Kind,
@@ -167,7 +175,24 @@ pub enum PluginRefusal {
 fn trial_remedy(fault: &Fault) -> &'static str {
     match fault {
         Fault::Room(_) => "",
-        _ => "; correct what it does at its start, or raise the workload's limits",
+        fault => system_remedy(fault).unwrap_or("; correct what it does at its start, or raise the workload's limits"),
+    }
+}
+
+/// What mends it where the system refuses what an instance takes: its memory is mapped from a file in memory, which
+/// is held to the limits of files too. `None` where the system is not to blame.
+fn system_remedy(fault: &Fault) -> Option<&'static str> {
+    let Fault::Start(why) = fault else { return None };
+    let number: i32 = why.rsplit_once("(os error ")?.1.strip_suffix(')')?.parse().ok()?;
+    let is = |errno: Errno| errno.raw_os_error() == number;
+    if is(Errno::FBIG) {
+        Some("; raise `ulimit -f` (LimitFSIZE of a unit): its memory is mapped from a file in memory")
+    } else if is(Errno::MFILE) || is(Errno::NFILE) {
+        Some("; raise `ulimit -n` (LimitNOFILE of a unit)")
+    } else if is(Errno::NOMEM) {
+        Some("; raise `ulimit -v` (LimitAS of a unit) or vm.max_map_count, or give this host more memory")
+    } else {
+        None
     }
 }
 
@@ -224,6 +249,7 @@ impl PluginRefusal {
     pub(crate) fn may_pass_later(&self) -> bool {
         match self {
             Self::Unreadable(_)
+            | Self::NoAnswer(_)
             | Self::Object(_)
             | Self::CompileTime(_)
             | Self::CompilerKilled(_)
@@ -232,6 +258,7 @@ impl PluginRefusal {
             | Self::NoMemory(_)
             | Self::Trial(Fault::Room(_) | Fault::Time(_))
             | Self::Stopping => true,
+            Self::Trial(fault) => system_remedy(fault).is_some(),
             Self::Missing
             | Self::DanglingLink
             | Self::NoObject { .. }
@@ -248,8 +275,15 @@ impl PluginRefusal {
             | Self::CompileMemory(_)
             | Self::Import(_)
             | Self::LaterWasi(_)
-            | Self::Link(_)
-            | Self::Trial(_) => false,
+            | Self::Link(_) => false,
+        }
+    }
+
+    /// What is the same for refusals of which only the first is told: a file that grows is too large at each look.
+    pub(crate) fn told_as(&self) -> String {
+        match self {
+            Self::TooLarge { most, .. } => Self::TooLarge { size: 0, most: most.clone() }.to_string(),
+            other => other.to_string(),
         }
     }
 
@@ -267,6 +301,29 @@ impl PluginRefusal {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_that_grows_beyond_what_is_allowed_is_one_refusal() {
+        let beyond = |size, most: &str| PluginRefusal::TooLarge { size, most: most.to_owned() };
+        assert!(beyond(80, "64B").to_string().contains("80 bytes"));
+        assert_eq!(beyond(80, "64B").told_as(), beyond(90, "64B").told_as());
+        assert_ne!(beyond(80, "64B").told_as(), beyond(80, "70B").told_as());
+    }
+
+    #[test]
+    fn what_the_system_refuses_to_a_trial_instance_is_told_with_what_mends_it_and_tried_again() {
+        let trial = |why: String| PluginRefusal::Trial(Fault::Start(why));
+        let limits = [(Errno::FBIG, "-f"), (Errno::MFILE, "-n"), (Errno::NFILE, "-n"), (Errno::NOMEM, "-v")];
+        for (errno, limit) in limits {
+            let refusal = trial(format!("no memory image: {}", io::Error::from(errno)));
+            assert!(refusal.may_pass_later() && refusal.to_string().contains(&format!("; raise `ulimit {limit}`")));
+            assert!(!refusal.to_string().contains("correct what it does"), "{refusal}");
+        }
+        for why in ["trapped: unreachable", "it is odd (os error 9999)", "(os error -1)", "(os error x)"] {
+            let refusal = trial(why.to_owned());
+            assert!(!refusal.may_pass_later() && refusal.to_string().contains("correct what it does"), "{refusal}");
+        }
+    }
 
     #[test]
     fn what_keeps_the_compiling_process_from_starting_is_told_with_what_mends_it() {

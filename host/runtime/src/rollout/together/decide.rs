@@ -114,7 +114,8 @@ impl FleetRollout {
         let is_old = |file: &Digest| self.rejected.as_ref() == Some(file) || self.passed.contains_key(file);
         let there: BTreeMap<&str, &Digest> = hosts.iter().map(|host| (host.id, &host.generations.file)).collect();
         let away = self.late_hosts.iter().filter(|(id, late)| !there.contains_key(id.as_str()) && is_old(&late.file));
-        let away = away.map(|(id, late)| (late.gone_ms.unwrap_or(at.elapsed_ms), id, &late.file));
+        let gone = |late: &LateHost| late.gone_ms.map_or(at.elapsed_ms, |gone| gone.min(at.elapsed_ms));
+        let away = away.map(|(id, late)| (gone(late), id, &late.file));
         let mut away: Vec<_> = away.filter(|(gone, ..)| at.elapsed_ms.saturating_sub(*gone) < AWAY).collect();
         away.sort_unstable_by(|one, other| other.cmp(one));
         away.truncate(KEPT);
@@ -145,7 +146,9 @@ impl FleetRollout {
     /// Begins a trial where a file has changed, and ends one whose file is no more.
     fn follow_the_files(&mut self, rules: &RolloutConfig, hosts: &[HostSeen<'_>], files: &Files<'_>, at: Moment) {
         if self.tried.as_ref().is_some_and(|tried| !files.has(&tried.generation)) {
-            let again = files.only() == Some(&self.stable);
+            // A host that had its file may be gone, and no file has changed.
+            let had = |host: &HostSeen<'_>| self.tried.as_ref().is_some_and(|tried| tried.had(host.id));
+            let again = files.only() == Some(&self.stable) && hosts.iter().any(had);
             let why = if again { "its file has the generation before again" } else { "no host has its file any more" };
             self.end(Ending::Replaced, why, false, at);
         }
@@ -209,6 +212,8 @@ impl FleetRollout {
             return self.end(Ending::RolledBack, &format!("{why} (host {})", host.id), false, at);
         }
         tried.take_in(&self.stable, hosts);
+        // What leaders have watched may have begun anew.
+        tried.since_ms = tried.since_ms.min(at.elapsed_ms);
         tried.elapsed_ms = at.elapsed_ms.saturating_sub(tried.since_ms);
         match tried.compared.verdict(rules, Duration::from_millis(tried.elapsed_ms)) {
             trial::Verdict::GoOn => {}
@@ -241,6 +246,11 @@ impl FleetRollout {
 }
 
 impl Tried {
+    /// Whether a host has had it.
+    fn had(&self, host: &str) -> bool {
+        self.taken.get(host).is_some_and(|taken| taken.new.is_some())
+    }
+
     /// Takes in what each host has counted since. What it had counted when it was seen first does not count.
     fn take_in(&mut self, stable: &Digest, hosts: &[HostSeen<'_>]) {
         let (mut all_new, mut all_old) = (CallSums::default(), CallSums::default());

@@ -278,6 +278,35 @@ fn a_third_file_takes_the_place_of_the_second_though_some_hosts_still_have_that(
 }
 
 #[test]
+fn a_trial_that_ends_with_the_host_that_had_its_file_does_not_say_that_a_file_has_changed() {
+    let ended = |happens: fn(&mut Fleet)| {
+        let mut fleet = Fleet::new(&["a", "a"], 2);
+        fleet.decide();
+        fleet.host(1).gets("b");
+        fleet.decide();
+        assert_eq!(fleet.tried(), Some("b"));
+        happens(&mut fleet);
+        fleet.decide();
+        assert_eq!((fleet.tried(), fleet.last()), (None, ("b", Ending::Replaced)));
+        fleet.now().last.as_ref().unwrap().reason.clone()
+    };
+    assert_eq!(ended(|fleet| fleet.host(1).there = false), "no host has its file any more");
+    assert_eq!(ended(|fleet| fleet.host(1).gets("a")), "its file has the generation before again");
+    assert_eq!(ended(|fleet| *fleet.host(1) = Host::new(1, "a")), "its file has the generation before again");
+}
+
+#[test]
+fn a_trial_goes_on_where_what_leaders_have_watched_begins_anew() {
+    let mut fleet = ten();
+    fleet.rollout.as_mut().unwrap().tried.as_mut().unwrap().since_ms = 1 << 50;
+    fleet.elapsed_ms = 0;
+    fleet.decide();
+    fleet.elapsed_ms += 4000;
+    fleet.decide();
+    assert_eq!(fleet.now().tried.as_ref().unwrap().elapsed_ms, 5000);
+}
+
+#[test]
 fn a_person_decides_once_about_one_trial() {
     let mut fleet = ten();
     fleet.verdict = Some(Verdict { number: 1, promote: false });

@@ -7,6 +7,7 @@ use std::future::{pending, ready};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures_util::stream::{self, StreamExt as _};
 use parking_lot::Mutex;
 
 use super::*;
@@ -16,10 +17,10 @@ use crate::contract::{Author, Fault};
 use crate::delivery::consumer_settings::Effective;
 use crate::delivery::counters::Work;
 use crate::events::{Event, Observer};
-use crate::fleet::entries::{HostId, Report};
+use crate::fleet::entries::{HostId, Plan, Report, plan_key, text};
 use crate::fleet::host::Fleet;
 use crate::journal::{Journal, PolicyBounds, Role};
-use crate::ports::{FleetBucket, KeyChanges, KvEntry, KvError, KvFuture, Policy, ServerAway};
+use crate::ports::{FleetBucket, Forgetting, KeyChange, KeyChanges, KvEntry, KvError, KvFuture, Policy, ServerAway};
 use crate::scaling::policy_state::{ActivePolicy, PolicySetup};
 use crate::scaling::shadow::Ticks;
 use crate::scaling::tell::tell_woken;
@@ -33,7 +34,7 @@ fn unavailable<'a, T: Send + 'a>() -> KvFuture<'a, T> {
 }
 
 impl FleetBucket for NoBucket {
-    fn find(&self) -> KvFuture<'_, Option<Duration>> {
+    fn find(&self) -> KvFuture<'_, Forgetting> {
         unavailable()
     }
 
@@ -55,6 +56,36 @@ impl FleetBucket for NoBucket {
 
     fn watch(&self, _: Vec<String>) -> KvFuture<'_, KeyChanges> {
         unavailable()
+    }
+}
+
+/// A bucket of which this plan is all that can be known.
+struct OnlyPlan(Plan);
+
+impl FleetBucket for OnlyPlan {
+    fn find(&self) -> KvFuture<'_, Forgetting> {
+        Box::pin(ready(Ok(Forgetting::default())))
+    }
+
+    fn get<'a>(&'a self, _: &'a str) -> KvFuture<'a, KvEntry> {
+        unavailable()
+    }
+
+    fn put<'a>(&'a self, _: &'a str, _: Bytes, _: Option<u64>) -> KvFuture<'a, u64> {
+        unavailable()
+    }
+
+    fn delete<'a>(&'a self, _: &'a str, _: Option<u64>) -> KvFuture<'a, ()> {
+        unavailable()
+    }
+
+    fn forget<'a>(&'a self, _: &'a str, _: u64) -> KvFuture<'a, ()> {
+        unavailable()
+    }
+
+    fn watch(&self, _: Vec<String>) -> KvFuture<'_, KeyChanges> {
+        let change = KeyChange { key: plan_key("work"), revision: 1, value: Some(text(&self.0).into()) };
+        Box::pin(ready(Ok(stream::iter([Ok(change)]).chain(stream::pending()).boxed())))
     }
 }
 
@@ -118,8 +149,12 @@ struct Trial {
 
 impl Trial {
     fn new(generations: &[bool]) -> Self {
+        Self::with(Arc::new(NoBucket), generations)
+    }
+
+    fn with(bucket: Arc<dyn FleetBucket>, generations: &[bool]) -> Self {
         let me = HostId { id: "a".to_owned(), boot: "a-1".to_owned() };
-        let fleet = Fleet::new(me, (1, None), Arc::new(NoBucket), ("fleet".to_owned(), BTreeMap::new()));
+        let fleet = Fleet::new(me, (1, None), bucket, ("fleet".to_owned(), BTreeMap::new()));
         let member = Member::join(fleet.clone(), "work", Box::new(Report::default), Box::new(|| None));
         let (effective, consumer) = (Effective::with_ack_wait(LOOK), Arc::new(Mutex::new(ConsumerFlow::Free)));
         let setup = PolicySetup {
@@ -203,6 +238,24 @@ async fn a_host_that_follows_tells_what_is_wrong_with_the_consumer_from_one_look
     sleep(LOOK).await;
     trial.monitor.look().await;
     assert_eq!(trial.told(), []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_host_runs_no_more_workers_than_its_own_settings_let_it_whatever_the_plan_says() {
+    let shares = [("a".to_owned(), 1_000_000)].into();
+    let mut trial = Trial::with(Arc::new(OnlyPlan(Plan { desired: 1_000_000, shares, ..Plan::default() })), &[]);
+    let fleet = trial.fleet.clone();
+    let is_planned = async {
+        while fleet.seen("work").plan.is_none() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::select! {
+        () = fleet.run() => panic!("it runs for ever"),
+        () = is_planned => {}
+    }
+    trial.monitor.follow(false);
+    assert_eq!(trial.monitor.monitor.desired.get(), 4);
 }
 
 #[tokio::test(start_paused = true)]

@@ -56,11 +56,8 @@ struct TestHandlers {
     room: Option<watch::Receiver<u32>>,
 }
 
-impl Handlers for TestHandlers {
-    type Instance = IdleHandler;
-
-    async fn instantiate(&mut self, _: u64) -> Result<IdleHandler, Fault> {
-        self.generation.borrow_and_update();
+impl TestHandlers {
+    fn make(&self) -> Result<IdleHandler, Fault> {
         match self.starts.get(self.tried.fetch_add(1, Relaxed)) {
             Some(InstanceStart::Fails) => Err(Fault::Start("no memory".into())),
             Some(InstanceStart::Panics) => panic!("a fault of the host"),
@@ -70,11 +67,21 @@ impl Handlers for TestHandlers {
             }
         }
     }
+}
 
-    fn prepare(&mut self) -> impl Future<Output = ()> + Send + use<> {
+impl Handlers for TestHandlers {
+    type Instance = IdleHandler;
+
+    async fn instantiate(&mut self, _: u64) -> Result<IdleHandler, Fault> {
+        self.generation.borrow_and_update();
+        self.make()
+    }
+
+    fn prepare(&mut self) -> impl Future<Output = Result<(), Fault>> + Send + use<> {
         self.generation.borrow_and_update();
         self.prepared.fetch_add(1, Relaxed);
-        std::future::ready(())
+        let this = self.clone();
+        async move { this.make().map(drop) }
     }
 
     fn most(&mut self) -> u32 {
@@ -223,6 +230,56 @@ async fn a_worker_goes_on_with_what_it_has_where_a_newer_generation_does_not_sta
 async fn at_zero_one_instance_of_each_generation_is_made_ahead_and_no_worker_runs() {
     let (started, _) = a_minute(&[], 0).await;
     assert_eq!(started.len(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_instance_that_cannot_be_made_ahead_is_told_and_tried_again_until_it_can() {
+    let conditions = Conditions::new("work".into());
+    let shared = Arc::new(shared(Observer::new(|_| {}), &conditions));
+    let (workers, desired) = (Arc::new(Workers::default()), Arc::new(Desired::new(0)));
+    let (_swap, generation) = watch::channel(1);
+    let prepared = Arc::new(AtomicUsize::new(0));
+    // They are tried after 0, 0.1, 0.3 and 0.7 s.
+    let starts = vec![InstanceStart::Fails, InstanceStart::Panics, InstanceStart::Cramped].into();
+    let handlers = TestHandlers { starts, tried: Arc::default(), prepared: prepared.clone(), generation, room: None };
+    let supervisor = Supervisor::new(shared.clone(), handlers, desired, workers.clone(), Duration::from_secs(1));
+    let (stop, stopped) = oneshot::channel::<()>();
+    let run = tokio::spawn(supervisor.run(async {
+        let _ = stopped.await;
+    }));
+    for told in ["no memory", "panicked", "not beside the other"] {
+        tokio::time::sleep(BACKOFF.0 / 2 * u32::try_from(1 << prepared.load(Relaxed)).unwrap()).await;
+        let all = conditions.all();
+        assert!(matches!(all.as_slice(), [(Part::Workers, text)] if text.contains(told)), "{all:?}");
+    }
+    tokio::time::sleep(MINUTE).await;
+    assert_eq!((prepared.load(Relaxed), workers.running(), conditions.all()), (4, 0, vec![]));
+    assert!(!shared.inbox.is_suspended());
+    stop.send(()).unwrap();
+    run.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_does_not_wait_until_an_instance_is_tried_again_that_could_not_be_made_ahead() {
+    let conditions = Conditions::new("work".into());
+    let shared = Arc::new(shared(Observer::new(|_| {}), &conditions));
+    let (workers, desired) = (Arc::new(Workers::default()), Arc::new(Desired::new(0)));
+    let (_swap, generation) = watch::channel(1);
+    // They are tried after 0, 0.1, 0.3, 0.7, 1.5, 3.1, 6.3 and 12.7 s; the one after 22.7 s would work.
+    let starts = [InstanceStart::Fails; 8].into();
+    let handlers = TestHandlers { starts, tried: Arc::default(), prepared: Arc::default(), generation, room: None };
+    let supervisor = Supervisor::new(shared.clone(), handlers, desired, workers.clone(), Duration::from_secs(1));
+    let (stop, stopped) = oneshot::channel::<()>();
+    let run = tokio::spawn(supervisor.run(async {
+        let _ = stopped.await;
+    }));
+    tokio::time::sleep(Duration::from_secs(15)).await;
+    assert_eq!((conditions.all().len(), workers.running()), (1, 0));
+    shared.inbox.put(TestDelivery::default(), Instant::now());
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!((conditions.all(), workers.running()), (vec![], 1));
+    stop.send(()).unwrap();
+    run.await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]

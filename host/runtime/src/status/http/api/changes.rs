@@ -6,11 +6,10 @@ use std::time::Duration;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use super::answer::{answer, refuse};
+use super::answer::{Body, answer, refuse};
 use super::letters::{opened, unread};
 use super::state::PageState;
 use crate::dead_letter::Letter;
@@ -60,7 +59,7 @@ pub(super) async fn check(State(state): State<Arc<PageState>>, headers: HeaderMa
     }
 }
 
-pub(super) async fn redrive(State(state): State<Arc<PageState>>, headers: HeaderMap, body: Bytes) -> Response {
+pub(super) async fn redrive(State(state): State<Arc<PageState>>, headers: HeaderMap, Body(body): Body) -> Response {
     each(&state, &headers, &body, "redriven", async |letters, sequence| {
         match letters.redrive(sequence, None, false).await {
             Ok(Redriven::Stored { .. }) => Became::Done,
@@ -73,7 +72,7 @@ pub(super) async fn redrive(State(state): State<Arc<PageState>>, headers: Header
     .unwrap_or_else(|refused| refused)
 }
 
-pub(super) async fn purge(State(state): State<Arc<PageState>>, headers: HeaderMap, body: Bytes) -> Response {
+pub(super) async fn purge(State(state): State<Arc<PageState>>, headers: HeaderMap, Body(body): Body) -> Response {
     each(&state, &headers, &body, "deleted", async |letters, sequence| {
         let deleted = async {
             // What is no letter is somebody else's.
@@ -115,7 +114,9 @@ async fn each(
             done.left.push(sequence);
             continue;
         }
-        match one(&letters, sequence).await {
+        // Positions begin at 1, and the server refuses to look for another.
+        let became = if sequence == 0 { Became::Gone } else { one(&letters, sequence).await };
+        match became {
             Became::Done => done.done.push(sequence),
             Became::Gone => done.gone.push(sequence),
             Became::Failed(why) => done.failed.push((sequence, why)),

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, RawQuery, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
@@ -222,10 +223,13 @@ fn end(text: &str, most: usize) -> String {
 
 pub(super) async fn show(
     State(state): State<Arc<PageState>>,
-    Path(sequence): Path<u64>,
+    sequence: Result<Path<u64>, PathRejection>,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Response {
+    let Ok(Path(sequence)) = sequence else {
+        return refuse(StatusCode::BAD_REQUEST, "name a dead letter by its position in the stream, a number");
+    };
     match shown(&state, sequence, &Query::parse(query.as_deref()), &headers).await {
         Ok(shown) => answer(&shown),
         Err(refused) => refused,
@@ -235,7 +239,11 @@ pub(super) async fn show(
 async fn shown(state: &PageState, sequence: u64, query: &Query, headers: &HeaderMap) -> Result<Shown, Response> {
     state.admin.may_read(headers).await?;
     let letters = opened(state, query.text("workload")).await?;
-    let stored = letters.get(sequence).await.map_err(|error| unread(&error))?;
+    // Positions begin at 1, and the server refuses to look for another.
+    let stored = match sequence {
+        0 => None,
+        sequence => letters.get(sequence).await.map_err(|error| unread(&error))?,
+    };
     let none = || refuse(StatusCode::NOT_FOUND, &format!("there is no dead letter {sequence}: it may be redriven"));
     let (letter, stored) = stored.and_then(|stored| Some((Letter::read(&stored)?, stored))).ok_or_else(none)?;
     let original = letters.original(&letter, &stored).await.map_err(|error| unread(&error))?;

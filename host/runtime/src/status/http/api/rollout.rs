@@ -5,10 +5,9 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
-use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::answer::{answer, refuse};
+use super::answer::{Body, answer, refuse};
 use super::cut::cut;
 use super::state::PageState;
 
@@ -25,11 +24,11 @@ struct Done {
     generation: String,
 }
 
-pub(super) async fn promote(State(state): State<Arc<PageState>>, headers: HeaderMap, body: Bytes) -> Response {
+pub(super) async fn promote(State(state): State<Arc<PageState>>, headers: HeaderMap, Body(body): Body) -> Response {
     change(&state, &headers, &body, true).await.unwrap_or_else(|refused| refused)
 }
 
-pub(super) async fn abort(State(state): State<Arc<PageState>>, headers: HeaderMap, body: Bytes) -> Response {
+pub(super) async fn abort(State(state): State<Arc<PageState>>, headers: HeaderMap, Body(body): Body) -> Response {
     change(&state, &headers, &body, false).await.unwrap_or_else(|refused| refused)
 }
 

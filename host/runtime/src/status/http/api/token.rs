@@ -4,16 +4,22 @@ use std::time::Duration;
 
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::Response;
+use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::answer::refuse;
 use crate::config::HttpAdmin;
 use crate::contract::Fault;
-use crate::plugin::SettingsReader;
+use crate::plugin::{DenialLog, SettingsReader};
 
 /// How long whoever has a wrong token waits for the answer: nobody tries many.
 const WRONG: Duration = Duration::from_secs(1);
+/// After so many wrong tokens within [`GUESSING`], each token waits before it is looked at: who does not wait for the
+/// answer to a wrong one could try many, for a right one is answered at once.
+const FEW: u32 = 5;
+/// How long wrong tokens count.
+const GUESSING: Duration = Duration::from_secs(60);
 
 /// What proxies add to what they forward.
 const FORWARDED: [&str; 5] = ["forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-real-ip"];
@@ -24,12 +30,39 @@ pub(crate) struct Admin {
     token: Option<SettingsReader>,
     /// Whether only this machine reaches the address that is listened on, as far as is known.
     local: bool,
+    wrong: Mutex<WrongTokens>,
+    /// Whoever reaches the address can ask without end.
+    told: DenialLog,
+    told_unread: DenialLog,
+}
+
+/// The wrong tokens of the last time.
+#[derive(Debug, Default)]
+struct WrongTokens {
+    /// When the first of them came.
+    since: Option<Instant>,
+    count: u32,
+}
+
+impl WrongTokens {
+    /// Whether there are so many that each token waits before it is looked at, a right one too.
+    fn are_many(&self, now: Instant) -> bool {
+        self.count >= FEW && self.since.is_some_and(|since| now.duration_since(since) < GUESSING)
+    }
+
+    /// One more has come.
+    fn one_more(&mut self, now: Instant) {
+        if self.since.is_none_or(|since| now.duration_since(since) >= GUESSING) {
+            *self = Self { since: Some(now), count: 0 };
+        }
+        self.count = self.count.saturating_add(1);
+    }
 }
 
 impl Admin {
     pub(crate) fn new(admin: Option<HttpAdmin>, local: bool) -> Self {
         let token = admin.map(|admin| SettingsReader::new(&[("http-admin.token".to_owned(), admin.token)]));
-        Self { token, local }
+        Self { token, local, wrong: Mutex::default(), told: DenialLog::default(), told_unread: DenialLog::default() }
     }
 
     /// Whether there is a token with which things can be changed.
@@ -76,16 +109,27 @@ impl Admin {
         let Some(given) = given.and_then(|value| value.strip_prefix("Bearer ")) else {
             return Err(refuse(StatusCode::UNAUTHORIZED, "this needs the token of http-admin"));
         };
+        let are_many = self.wrong.lock().are_many(Instant::now());
+        if are_many {
+            sleep(WRONG).await;
+        }
         let token = read(reader).await.map_err(|problem| {
-            tracing::error!("{problem}");
+            if let Some(more) = self.told_unread.admit() {
+                tracing::error!(more, "{problem}");
+            }
             refuse(StatusCode::SERVICE_UNAVAILABLE, &problem)
         })?;
         // Of digests, so that the time that it takes says nothing about the token.
         if Sha256::digest(given.trim()) == Sha256::digest(&token) {
             return Ok(());
         }
-        tracing::warn!("somebody asked over HTTP with a token that is not that of http-admin");
-        sleep(WRONG).await;
+        self.wrong.lock().one_more(Instant::now());
+        if let Some(more) = self.told.admit() {
+            tracing::warn!(more, "somebody asked over HTTP with a token that is not that of http-admin");
+        }
+        if !are_many {
+            sleep(WRONG).await;
+        }
         Err(refuse(StatusCode::FORBIDDEN, "this is not the token of http-admin"))
     }
 }
@@ -111,8 +155,34 @@ async fn read(reader: &SettingsReader) -> Result<String, String> {
 #[cfg(test)]
 mod tests {
     use axum::http::{HeaderName, HeaderValue};
+    use futures_util::FutureExt as _;
 
     use super::*;
+    use crate::config::Setting;
+
+    const TOKEN: &str = "the-token-of-the-test";
+
+    fn bearing(token: &str) -> HeaderMap {
+        let value = HeaderValue::from_str(&format!("Bearer {token}")).unwrap();
+        HeaderMap::from_iter([(header::AUTHORIZATION, value)])
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn after_a_few_wrong_tokens_none_is_looked_at_before_it_has_waited_even_if_nobody_waits_for_the_answer() {
+        let admin = Admin::new(Some(HttpAdmin { token: Setting::from(TOKEN) }), true);
+        assert!(admin.may_change(&bearing(TOKEN)).now_or_never().unwrap().is_ok());
+        for _ in 0..1000 {
+            assert!(admin.may_change(&bearing("wrong")).now_or_never().is_none());
+        }
+        // Those that did not wait were not looked at.
+        assert_eq!(admin.wrong.lock().count, FEW);
+        assert_eq!(admin.told.admit(), None);
+        assert!(admin.may_change(&bearing(TOKEN)).now_or_never().is_none());
+        let began = Instant::now();
+        assert!(admin.may_change(&bearing(TOKEN)).await.is_ok() && began.elapsed() >= WRONG);
+        tokio::time::advance(GUESSING).await;
+        assert!(admin.may_change(&bearing(TOKEN)).now_or_never().unwrap().is_ok());
+    }
 
     #[test]
     fn letters_are_shown_without_a_token_only_to_who_asks_this_machine_itself() {
