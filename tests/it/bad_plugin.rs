@@ -57,7 +57,7 @@ fn no_handlers() -> Vec<(&'static str, Vec<u8>, &'static [&'static str])> {
             wat::parse_str(TRAPS_AT_ITS_START).unwrap(),
             &["did not start: trapped", "correct what it does at its start"],
         ),
-        ("kind", policies::STEP.to_vec(), &["it is a policy, and is used as a handler", "name another plugin"]),
+        ("kind", policies::STEP.to_vec(), &["it is a policy, and is used as a handler", "name a handler instead"]),
     ]
 }
 

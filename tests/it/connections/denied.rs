@@ -30,7 +30,8 @@ async fn a_workload_that_lacks_a_permission_to_begin_says_which_and_does_not_kee
     let text = text("begin", "create");
     let all = needed(&text);
     // What is only needed when something goes wrong or goes out shows then.
-    let later = ["tidegate.dead.begin-i", "tidegate.dead.begin-h", "out.>", "_INBOX.>"];
+    let letters = format!("$JS.API.STREAM.MSG.GET.{DEAD}");
+    let later = ["tidegate.dead.begin-i", "tidegate.dead.begin-h", &letters, "out.>", "_INBOX.>"];
     let at_once = all.publish.keys().chain(all.subscribe.keys()).filter(|subject| !later.contains(&subject.as_str()));
     let mut tried = 0;
     for subject in at_once {

@@ -274,6 +274,7 @@ mod tests {
         assert_eq!(sources.built().await.unwrap().as_deref(), Some(Path::new("stamp")));
         write("stamp", "another");
         assert_eq!(sources.changed_meanwhile().await.unwrap(), None);
+        assert_eq!(sources.built().await.unwrap(), None);
         // Its name comes after that of the other, which would be named if it counted.
         write("text", "new");
         assert_eq!(sources.changed_meanwhile().await.unwrap().as_deref(), Some(Path::new("text")));
