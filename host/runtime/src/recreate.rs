@@ -136,8 +136,15 @@ async fn awaited(
     tokio::select! {
         () = sleep_until(due) => Awaited::Due,
         Ok(_) = gone.wait_for(|gone| !gone), if was_gone => Awaited::WorksAgain,
-        works = notices.wait_for(Option::is_none) => if works.is_ok() { Awaited::WorksAgain } else { Awaited::End },
+        works = work_again(&mut notices) => if works.is_some() { Awaited::WorksAgain } else { Awaited::End },
     }
+}
+
+/// Waits until pulls that have failed do not any more; `None` if that is never told. Where none has failed yet, as if
+/// only the signals have found no consumer, that tells nothing.
+async fn work_again(notices: &mut watch::Receiver<Option<Notice>>) -> Option<()> {
+    notices.wait_for(Option::is_some).await.ok().map(drop)?;
+    notices.wait_for(Option::is_none).await.ok().map(drop)
 }
 
 /// When a consumer is recreated: soon, and ever later if that does not last.
@@ -208,9 +215,10 @@ mod tests {
         let (due, seen) = (Instant::now() + SETTLED, gone.subscribe());
         let waits = tokio::spawn(async move { (awaited(due, notices, seen).await, Instant::now()) });
         tokio::task::yield_now().await;
-        // They look again, and it is gone still.
+        // Pulls have not told, and the signals look again: it is gone still.
         gone.send_replace(true);
         tokio::task::yield_now().await;
+        assert!(!waits.is_finished());
         gone.send_replace(false);
         let (came, at) = waits.await.unwrap();
         assert!(came == Awaited::WorksAgain && at < due, "{came:?}");
