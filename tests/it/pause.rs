@@ -166,6 +166,8 @@ async fn a_consumer_that_is_made_anew_stays_as_somebody_has_resumed_it() {
     seen(&address, true).await;
     host.delete_consumer("going").await;
     assert!(is_paused(&host, "going").await, "nobody has resumed it");
+    // What is gone is not paused.
+    seen(&address, true).await;
     done(&file, &["resume", "going"]).await;
     seen(&address, false).await;
     host.delete_consumer("going").await;
