@@ -65,6 +65,7 @@ pub(crate) mod connections;
 pub mod contract;
 pub mod dead_letter;
 pub mod delivery;
+mod denial_log;
 pub mod digest;
 mod drain;
 pub mod duration;

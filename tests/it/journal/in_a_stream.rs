@@ -4,6 +4,19 @@ use async_nats::jetstream::stream;
 
 use super::*;
 
+/// A journal in stream DECIDED.
+fn decided() -> JournalConfig {
+    let stream = JournalStream { name: "DECIDED".to_owned(), replicas: 1, max_age: None, max_bytes: 1 << 20 };
+    JournalConfig { file: None, stream: Some(stream) }
+}
+
+/// What `tidegate journal` prints of that.
+async fn printed(site: &Site, more: &[&str]) -> Ended {
+    let url = site.server.lock().await.url().to_owned();
+    let all = ["journal", "--server", &url, "--stream", "DECIDED"];
+    run(all.iter().chain(more)).await
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stream_that_cannot_have_the_journal_is_told_and_keeps_no_workload_from_running() {
     let site = Site::new().await;
@@ -58,9 +71,8 @@ async fn a_stream_that_cannot_have_the_journal_is_told_and_keeps_no_workload_fro
 #[tokio::test(flavor = "multi_thread")]
 async fn a_journal_can_go_to_a_stream() {
     let site = Site::new().await;
-    let stream = JournalStream { name: "DECIDED".to_owned(), replicas: 1, max_age: None, max_bytes: 1 << 20 };
-    let journal = JournalConfig { file: None, stream: Some(stream) };
-    let host = Host::run(site.clone(), Config { journal, workloads: vec![workload("work")], ..site.config() });
+    let host =
+        Host::run(site.clone(), Config { journal: decided(), workloads: vec![workload("work")], ..site.config() });
     host.ready(1).await;
     let stored = async || {
         let info = site.js.get_stream("DECIDED").await.ok()?.cached_info().clone();
@@ -89,13 +101,7 @@ async fn a_journal_can_go_to_a_stream() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_kept_in_a_stream_is_printed_as_a_journal_that_replays() {
     let site = Site::new().await;
-    let stream = JournalStream { name: "DECIDED".to_owned(), replicas: 1, max_age: None, max_bytes: 1 << 20 };
-    let journal = JournalConfig { file: None, stream: Some(stream) };
-    let url = site.server.lock().await.url().to_owned();
-    let print = async |more: &[&str]| {
-        let all = ["journal", "--server", &url, "--stream", "DECIDED"];
-        run(all.iter().chain(more)).await
-    };
+    let print = async |more: &[&str]| printed(&site, more).await;
     print(&[]).await.failed_with(1, &["stream DECIDED is not there", "journal.stream", "--stream"]);
     let stored = async || site.js.get_stream("DECIDED").await.map_or(0, |stream| stream.cached_info().state.messages);
     // A host that is started anew goes on where the one before ended.
@@ -103,7 +109,7 @@ async fn what_is_kept_in_a_stream_is_printed_as_a_journal_that_replays() {
         // Its state changes with each decision.
         let count = policy(workload("count"), "probe-policy", &[("mode", "third"), ("desired", "1")]);
         let workloads = vec![policy(workload("work"), "backlog", &[]), count];
-        let host = Host::run(site.clone(), Config { journal: journal.clone(), workloads, ..site.config() });
+        let host = Host::run(site.clone(), Config { journal: decided(), workloads, ..site.config() });
         host.ready(2).await;
         let before = stored().await;
         eventually("decisions are stored", async || stored().await >= before + 12).await;
@@ -150,14 +156,9 @@ async fn what_is_kept_in_a_stream_is_printed_as_a_journal_that_replays() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_journal_of_a_state_that_never_changes_can_be_read_from_any_point_on() {
     let site = Site::new().await;
-    let stream = JournalStream { name: "DECIDED".to_owned(), replicas: 1, max_age: None, max_bytes: 1 << 20 };
-    let journal = JournalConfig { file: None, stream: Some(stream) };
-    let url = site.server.lock().await.url().to_owned();
-    let print = async |more: &[&str]| {
-        let all = ["journal", "--server", &url, "--stream", "DECIDED"];
-        run(all.iter().chain(more)).await
-    };
-    let host = Host::run(site.clone(), Config { journal, workloads: vec![workload("work")], ..site.config() });
+    let print = async |more: &[&str]| printed(&site, more).await;
+    let host =
+        Host::run(site.clone(), Config { journal: decided(), workloads: vec![workload("work")], ..site.config() });
     host.ready(1).await;
     let stored = async || site.js.get_stream("DECIDED").await.map_or(0, |stream| stream.cached_info().state.messages);
     eventually("decisions are stored", async || stored().await >= 8).await;
@@ -197,10 +198,11 @@ async fn a_journal_of_a_state_that_never_changes_can_be_read_from_any_point_on()
 #[tokio::test(flavor = "multi_thread")]
 async fn lines_that_no_stream_takes_are_counted() {
     let site = Site::new().await;
-    let stream = JournalStream { name: "DECIDED".to_owned(), replicas: 1, max_age: None, max_bytes: 1 << 20 };
-    let journal = JournalConfig { file: None, stream: Some(stream) };
     let http = Some("127.0.0.1:0".parse().unwrap());
-    let host = Host::run(site.clone(), Config { journal, http, workloads: vec![workload("work")], ..site.config() });
+    let host = Host::run(
+        site.clone(),
+        Config { journal: decided(), http, workloads: vec![workload("work")], ..site.config() },
+    );
     host.ready(1).await;
     let dropped = async || metric(&host, "tidegate_journal_dropped_total").await;
     assert_eq!(dropped().await, 0);
@@ -219,15 +221,13 @@ async fn a_journal_in_a_work_queue_bound_to_more_than_its_lines_is_stored_and_pr
         ..stream::Config::default()
     };
     site.js.create_stream(queue).await.unwrap();
-    let stream = JournalStream { name: "DECIDED".to_owned(), replicas: 1, max_age: None, max_bytes: 1 << 20 };
-    let journal = JournalConfig { file: None, stream: Some(stream) };
-    let url = site.server.lock().await.url().to_owned();
-    let host = Host::run(site.clone(), Config { journal, workloads: vec![workload("work")], ..site.config() });
+    let host =
+        Host::run(site.clone(), Config { journal: decided(), workloads: vec![workload("work")], ..site.config() });
     host.ready(1).await;
     let stored = async || site.js.get_stream("DECIDED").await.map_or(0, |stream| stream.cached_info().state.messages);
     eventually("decisions are stored", async || stored().await >= 3).await;
     host.stop().await;
-    let printed = run(["journal", "--server", &url, "--stream", "DECIDED"]).await;
-    assert_eq!(printed.code, Some(0), "{}", printed.said());
-    assert_eq!(printed.stdout.lines().count() as u64, stored().await);
+    let all = printed(&site, &[]).await;
+    assert_eq!(all.code, Some(0), "{}", all.said());
+    assert_eq!(all.stdout.lines().count() as u64, stored().await);
 }

@@ -16,7 +16,7 @@ use crate::commands::flags::ConnectionFlags;
 use tidegate_runtime::clock::time_of_day;
 use tidegate_runtime::config::{Nats, process_environment};
 use tidegate_runtime::jetstream::{Decisions, FileUse};
-use tidegate_runtime::journal::{Excerpt, JournalLine, STATES_WITHIN, parse};
+use tidegate_runtime::journal::{Excerpt, JournalLine, STATES_WITHIN, STATES_WITHIN_LINES, parse};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -144,7 +144,8 @@ impl Found {
             ),
             (_, false) if *printed == 0 => bail!(
                 "none of {left_out} such lines of stream {stream} can be printed: it does not have the states that \
-                 they rest on any more\n  A host writes each state anew after 60 decisions or a minute; ask again then."
+                 they rest on any more\n  A host writes each state anew after {STATES_WITHIN_LINES} decisions or a \
+                 minute; ask again then."
             ),
             (_, false) => Ok(()),
         }

@@ -42,6 +42,7 @@ pub mod scale;
 pub mod signals;
 pub mod simulate;
 pub mod time_arg;
+mod token;
 pub mod top;
 
 use std::fmt::Display;

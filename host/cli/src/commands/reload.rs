@@ -16,12 +16,11 @@ use tokio::time::timeout;
 use super::health::reachable;
 use super::output::Output;
 use super::positive;
+use super::token::{self, TOKEN};
 use tidegate_runtime::config::{Config, ConfigFiles, Flags, HttpAdmin};
 use tidegate_runtime::plugin::SettingsReader;
 use tidegate_runtime::text::plain;
 
-/// The variable that a token is in.
-const TOKEN: &str = "TIDEGATE_HTTP_TOKEN";
 /// What the names of the processes of this program begin with, also where its file has its version in the name.
 const PROGRAM: &[u8] = b"tidegate";
 /// The most bytes of an answer.
@@ -86,7 +85,7 @@ pub async fn run(args: &ReloadArgs, out: &mut impl Write) -> anyhow::Result<Exit
         );
     };
     let address = reachable(address)?;
-    let token = token(args).await?;
+    let token = token_of(args).await?;
     let answered = timeout(args.timeout, ask(address, &token)).await.with_context(|| {
         let waited = humantime::format_duration(args.timeout);
         format!("{address} did not answer within {waited}: the host is stuck, or this machine is too busy")
@@ -156,8 +155,8 @@ impl Other {
 }
 
 /// The token of http-admin.
-async fn token(args: &ReloadArgs) -> anyhow::Result<String> {
-    if let Some(token) = std::env::var(TOKEN).ok().filter(|token| !token.is_empty()) {
+async fn token_of(args: &ReloadArgs) -> anyhow::Result<String> {
+    if let Some(token) = token::of_environment()? {
         return Ok(token);
     }
     let has_file = ConfigFiles::of(&Flags { file: args.config.clone(), ..Flags::default() }).is_some();

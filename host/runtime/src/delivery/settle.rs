@@ -1,12 +1,13 @@
 //! Carries out a disposition: effects first, the settlement last.
 
+mod letters;
+
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use tokio::time::sleep;
 
 use crate::conditions::{Conditions, Part};
 use crate::config::Retry;
@@ -21,9 +22,7 @@ use crate::delivery::{Disposition, ResponseBounds, Verdict, conflicted, dispose,
 use crate::ports::{EffectError, Held};
 use crate::ports::{Kept, PublicationIds, Published};
 
-/// How long to wait before a dead letter that could not be stored is tried again, where its message would be lost
-/// otherwise.
-const AGAIN: Duration = Duration::from_secs(1);
+pub(crate) use self::letters::{dead_letter, term_again};
 
 /// How a delivery ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -232,53 +231,6 @@ pub(crate) async fn hand_back<D: Held>(waiting: Waiting<D>, rules: &Rules) {
     nak(waiting, Duration::ZERO, &rules.consumer).await;
 }
 
-/// Terms a message whose dead letter is stored already. If somebody has deleted that since, nothing is left of the
-/// message but what its stream has, so it is tried again.
-pub(crate) async fn term_again<D: Held>(mut waiting: Waiting<D>, kept: Kept, rules: &Rules) -> Settled {
-    loop {
-        let Waiting { held, since, .. } = &mut waiting;
-        let there = keep(held, since, &rules.consumer, pin!(held.has_letter(&kept))).await;
-        let stream_sequence = waiting.held.delivery().stream_sequence;
-        match there {
-            Ok(true) => {
-                rules.letters.succeeded();
-                return termed_again(waiting, kept).await;
-            }
-            Ok(false) => {
-                rules.letters.succeeded();
-                tracing::info!(stream_sequence, "delivered again, and its dead letter is gone: tried again");
-                rules.attempts.letter_is_gone(waiting.held.delivery());
-                if is_last(&waiting, rules) {
-                    let death = last_delivery("its dead letter is not there any more");
-                    return dead_letter(waiting, death, &no_author(), rules).await;
-                }
-                rules.attempts.excuse(waiting.held.delivery());
-                try_again(waiting, Duration::ZERO, &rules.consumer).await;
-                return Settled::GivenBack;
-            }
-            Err(error) => {
-                rules.letters.failed(&error);
-                if !is_last(&waiting, rules) {
-                    tracing::error!(stream_sequence, %error, "delivered again though it is a dead letter: not termed");
-                    return not_kept(waiting, rules).await;
-                }
-                wait_for_letters(&mut waiting, rules).await;
-            }
-        }
-    }
-}
-
-/// Terms a message whose dead letter is there.
-async fn termed_again<D: Held>(waiting: Waiting<D>, kept: Kept) -> Settled {
-    let Waiting { held, mut turn, .. } = waiting;
-    let stream_sequence = held.delivery().stream_sequence;
-    tracing::info!(stream_sequence, "delivered again though it is a dead letter: termed again");
-    settling(turn.as_deref_mut());
-    held.term(kept, "it is a dead letter").await;
-    settled(turn);
-    Settled::DeadBefore
-}
-
 /// Replies and acks, after all publications were stored.
 async fn complete<D: Held>(waiting: Waiting<D>, stored: Published, author: &Author, rules: &Rules) -> Settled {
     let replied = pin!(stored.reply(&waiting.held)).await;
@@ -346,88 +298,6 @@ async fn carry_out<D: Held>(waiting: Waiting<D>, verdict: Verdict, from: Answere
     }
 }
 
-/// Stores a message that must not be tried again as a dead letter, then terms it.
-pub(crate) async fn dead_letter<D: Held>(
-    mut waiting: Waiting<D>,
-    death: Death,
-    author: &Author,
-    rules: &Rules,
-) -> Settled {
-    // The server may deliver it again before its letter is stored.
-    let before = rules.attempts.dying(waiting.held.delivery(), &death, author);
-    let held = &waiting.held;
-    let Author { plugin, generation } = author;
-    let (stream_sequence, attempt) = (held.delivery().stream_sequence, held.delivery().attempt);
-    let cause = death.cause.as_str();
-    loop {
-        let Waiting { held, since, .. } = &mut waiting;
-        let kept = keep(held, since, &rules.consumer, pin!(letter(held, before.as_ref(), &death, author))).await;
-        let error = match kept {
-            Ok((kept, Stored::Before)) => {
-                rules.letters.succeeded();
-                return termed_again(waiting, kept).await;
-            }
-            Ok((kept, Stored::Now)) => {
-                rules.letters.succeeded();
-                rules.attempts.kept(held.delivery(), kept.clone());
-                tracing::warn!(%plugin, %generation, stream_sequence, attempt, cause, reason = death.reason,
-                    "dead letter");
-                let Waiting { held, mut turn, .. } = waiting;
-                settling(turn.as_deref_mut());
-                held.term(kept, &death.reason).await;
-                settled(turn);
-                return Settled::Dead(death.cause);
-            }
-            Err(error) => error,
-        };
-        rules.letters.failed(&error);
-        if is_last(&waiting, rules) {
-            wait_for_letters(&mut waiting, rules).await;
-            continue;
-        }
-        tracing::error!(%plugin, %generation, stream_sequence, attempt, cause, reason = death.reason, %error,
-            "the dead letter could not be kept, so the message stays in its stream");
-        return not_kept(waiting, rules).await;
-    }
-}
-
-/// When a dead letter was stored.
-enum Stored {
-    Before,
-    Now,
-}
-
-/// The message's dead letter: the one that was stored `before` if it is there still, otherwise one that is stored now.
-async fn letter<D: Held>(
-    held: &D,
-    before: Option<&Kept>,
-    death: &Death,
-    author: &Author,
-) -> Result<(Kept, Stored), EffectError> {
-    if let Some(kept) = before
-        && held.has_letter(kept).await?
-    {
-        return Ok((kept.clone(), Stored::Before));
-    }
-    Ok((Kept::letter(held, death, author).await?, Stored::Now))
-}
-
-/// Waits before a dead letter is tried again of a message that the server would not deliver again: it is held until
-/// then.
-async fn wait_for_letters<D: Held>(waiting: &mut Waiting<D>, rules: &Rules) {
-    let Waiting { held, since, .. } = waiting;
-    keep(held, since, &rules.consumer, pin!(sleep(AGAIN))).await;
-}
-
-/// Has a message come again whose dead letter is not known to be stored, through no fault of its own.
-async fn not_kept<D: Held>(waiting: Waiting<D>, rules: &Rules) -> Settled {
-    let delivery = waiting.held.delivery();
-    rules.attempts.excuse(delivery);
-    let delay = rules.retry.delay(delivery.attempt);
-    try_again(waiting, delay, &rules.consumer).await;
-    Settled::Unconfirmed
-}
-
 /// The reason for a dead letter where the server would not deliver the message again.
 fn last_delivery(reason: &str) -> Death {
     let reason = format!("{reason}; the consumer's max_deliver lets the server deliver it no more");
@@ -483,97 +353,4 @@ pub(crate) async fn give_back_untaken<D: Held>(waiting: Waiting<D>, consumer: &E
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::panic)]
-    use tokio::time::Instant;
-
-    use super::*;
-    use crate::config::Grants;
-    use crate::contract::{Delivery, Failure};
-    use crate::delivery::attempts::Untried;
-    use crate::delivery::inbox::Company;
-    use crate::delivery::test_delivery::TestDelivery;
-    use crate::ports::Excused;
-
-    /// Of a workload of which a message may have this many attempts.
-    fn rules(max_attempts: u32) -> Arc<Rules> {
-        let bounds = ResponseBounds { max_payload: 100, own_headers: 0, publications: 1, grants: Grants::default() };
-        let retry = Retry { max_attempts, backoff: vec![Duration::ZERO] };
-        let consumer = Effective::with_ack_wait(Duration::from_secs(30));
-        Rules::new(retry, 16, consumer, bounds, (Arc::default(), &Conditions::new("orders".into())))
-    }
-
-    /// A delivery of message 7, at whose consumer this stands by now.
-    fn waiting(attempt: u32, text: &str) -> Waiting<TestDelivery> {
-        let delivery = Delivery { stream_sequence: 7, attempt, ..Delivery::default() };
-        let excused = Some(Excused::read(text, "made", 0));
-        let held = TestDelivery { excused, ..TestDelivery::of(delivery) };
-        Waiting { held, since: Instant::now(), company: Company::Any, turn: None, permit: None }
-    }
-
-    fn author() -> Author {
-        Author { plugin: "receipts".into(), generation: "2ea2".into() }
-    }
-
-    /// Of a message whose dead letter is stored, and is there still if `there`, this delivery.
-    async fn delivered_again(there: bool, attempt: u32) -> (Arc<Rules>, Waiting<TestDelivery>) {
-        let (rules, first) = (rules(3), waiting(1, ""));
-        let letters = first.held.letters.clone();
-        let death = Death::new(Cause::Rejected, "no good".to_owned());
-        assert_eq!(dead_letter(first, death, &author(), &rules).await, Settled::Dead(Cause::Rejected));
-        letters.lock().iter_mut().for_each(|letter| *letter = there);
-        let mut again = waiting(attempt, "");
-        again.held.letters = letters;
-        (rules, again)
-    }
-
-    #[tokio::test]
-    async fn a_message_that_comes_again_is_termed_only_while_its_dead_letter_is_there() {
-        for (there, ends) in [(true, Settled::DeadBefore), (false, Settled::GivenBack)] {
-            let (rules, again) = delivered_again(there, 2).await;
-            let delivery = again.held.delivery.clone();
-            let Some(Untried::Term(kept)) = rules.attempts.untried(&delivery, &rules.retry) else {
-                panic!("it is tried")
-            };
-            let (letters, given_back) = (again.held.letters.clone(), again.held.given_back.clone());
-            assert_eq!(term_again(again, kept, &rules).await, ends);
-            assert_eq!((letters.lock().len(), given_back.lock().len()), (1, usize::from(!there)));
-            // Then it is tried, and that it was given back uses up no attempt.
-            let next = Delivery { attempt: 3, ..delivery };
-            assert_eq!(rules.attempts.untried(&next, &rules.retry).is_none(), !there);
-            assert_eq!(rules.attempts.used(&next), if there { 3 } else { 2 });
-        }
-    }
-
-    #[tokio::test]
-    async fn a_second_death_of_a_message_makes_a_second_letter_only_where_the_first_is_gone() {
-        for (there, ends, count) in [(true, Settled::DeadBefore, 1), (false, Settled::Dead(Cause::Retries), 2)] {
-            let (rules, again) = delivered_again(there, 1).await;
-            let letters = again.held.letters.clone();
-            let death = Death::new(Cause::Retries, "no good".to_owned());
-            assert_eq!(dead_letter(again, death, &author(), &rules).await, ends);
-            assert_eq!(letters.lock().len(), count);
-        }
-    }
-
-    #[tokio::test]
-    async fn what_seems_to_have_been_delivered_too_often_is_given_back_where_hosts_that_stopped_have_done_so_too() {
-        let death = || Death::new(Cause::Exhausted, "delivered too often".to_owned());
-        for (text, ends) in [("made 7:1", Settled::GivenBack), ("made 8:1", Settled::Dead(Cause::Exhausted))] {
-            let (rules, waiting) = (rules(1), waiting(4, text));
-            let given_back = waiting.held.given_back.clone();
-            assert_eq!(exhausted(waiting, death(), &author(), &rules).await, ends, "{text}");
-            assert_eq!(given_back.lock().len(), usize::from(ends == Settled::GivenBack));
-        }
-    }
-
-    #[tokio::test]
-    async fn a_failure_is_the_last_only_if_no_host_that_stopped_has_given_the_message_back() {
-        for (text, ends) in [("made 7:1", Settled::Retried), ("", Settled::Dead(Cause::Retries))] {
-            let failed = Ok(Err(Failure::Retry(None)));
-            let by = author();
-            let step = settle(waiting(2, text), failed, (&by).into(), &rules(2), std::future::pending).await;
-            assert!(matches!(step, Remaining::Done(how) if how == ends), "{text}");
-        }
-    }
-}
+mod tests;

@@ -13,8 +13,8 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
-pub(super) use self::problems::plan_too_large;
 use self::problems::{Concern, Problems, entry_too_large, forgetting};
+pub(super) use self::problems::{no_plan, plan_too_large};
 pub(super) use self::workplace::Workplace;
 pub(crate) use self::workplace::{GenerationsReporter, Reporter};
 use super::entries::{HostEntry, HostId, Plan, Report, figures_key, host_key, text};

@@ -12,7 +12,7 @@ use tokio::time::{Instant, timeout};
 use super::entries::{
     FoundLease, Lease, Plan, Settings, lease_key, plan_key, read, read_lease, settings_key, text, workers_key,
 };
-use super::host::{BEAT, Fleet, GenerationsReporter, Reporter, Workplace, answered, plan_too_large};
+use super::host::{BEAT, Fleet, GenerationsReporter, Reporter, Workplace, answered, no_plan, plan_too_large};
 use super::seat::{Decided, Next, Planned, Seat, Written};
 use super::set_workers::{SetTime, SetWorkers};
 use super::totals::{Together, Totals};
@@ -218,13 +218,8 @@ impl Member {
     fn without_plan(&self) -> Option<String> {
         let leader = self.leader().filter(|_| self.lease().is_none())?;
         let (view, bucket, workload) = (self.fleet.view.lock(), &self.fleet.name, &self.workload);
-        (view.plan(workload).is_none() && view.entries_since(0) >= UNLED).then(|| {
-            format!(
-                "the fleet's bucket {bucket} has no plan of {workload} that this host can read, though {leader} leads \
-                 it, so this host has no share; see what that host says, or have all written anew: `nats kv del \
-                 {bucket} leader.{workload}`"
-            )
-        })
+        let is_long = view.plan(workload).is_none() && view.entries_since(0) >= UNLED;
+        is_long.then(|| no_plan(bucket, workload, &leader))
     }
 
     /// Whether this host cannot use the bucket.
@@ -482,13 +477,10 @@ impl Member {
                 Written::Stored(revision)
             }
             Err(KvError::Conflict(_)) => Written::Conflict,
-            // Only this is too large, and the bucket takes the rest.
-            Err(KvError::Refused(why)) => {
-                self.problem = Some(plan_too_large(&self.workload, bytes, &why));
-                Written::Unknown
-            }
             Err(error) => {
-                self.problem = Some(self.fleet.problems.unusable(&error.to_string()));
+                // If only this is too large, the bucket takes the rest.
+                let large = plan_too_large(&self.workload, bytes, &error);
+                self.problem = Some(large.unwrap_or_else(|| self.fleet.problems.unusable(&error.to_string())));
                 Written::Unknown
             }
         }

@@ -91,7 +91,7 @@ pub(super) fn refused(bucket: &str, answer: &[u8]) -> Option<KvError> {
     let stream = stream(bucket);
     Some(match answer.pointer("/error/err_code").and_then(Value::as_u64)? {
         SEALED_STREAM => KvError::Unavailable(format!("the bucket {bucket} {SEALED}")),
-        LARGER_THAN_ALLOWED => KvError::Refused(format!(
+        LARGER_THAN_ALLOWED => KvError::TooLarge(format!(
             "the bucket {bucket} takes no value of that size (max_msg_size); `nats stream edit {stream} \
              --max-msg-size=-1`"
         )),
@@ -134,7 +134,7 @@ mod tests {
             let answer = json!({ "error": { "code": 503, "err_code": code, "description": "no" }, "stream": "KV_F" });
             refused("F", answer.to_string().as_bytes())
         };
-        let Some(KvError::Refused(large)) = told(10054) else { panic!("it is another error") };
+        let Some(KvError::TooLarge(large)) = told(10054) else { panic!("it is another error") };
         assert!(large.contains("`nats stream edit KV_F --max-msg-size=-1`"), "{large}");
         let Some(KvError::Unavailable(full)) = told(10077) else { panic!("it is another error") };
         assert!(full.contains("--max-bytes=-1 --max-msgs=-1") && !full.contains("discard"), "{full}");

@@ -172,8 +172,8 @@ pub fn digest(bytes: &[u8]) -> String {
     HEXLOWER.encode(&Sha256::digest(bytes))
 }
 
-/// For how many lines of a workload and role a state may stand without its bytes, and for how long.
-const BYTES_WITHIN: (u32, Duration) = (60, STATES_WITHIN);
+/// For how many lines of a workload and role a state may stand without its bytes.
+pub const STATES_WITHIN_LINES: u32 = 60;
 /// For how long a state may stand without its bytes. Who reads from so long before a time has all states since then.
 pub const STATES_WITHIN: Duration = Duration::from_secs(60);
 
@@ -203,8 +203,8 @@ struct Written {
 impl Written {
     /// Whether a line at this time has to have the bytes again. A clock that was set back tells of no time.
     fn is_due(&self, now: SystemTime) -> bool {
-        let (lines, time) = BYTES_WITHIN;
-        self.lines >= lines || now.duration_since(self.at).map_or(true, |since| since >= time)
+        let since = now.duration_since(self.at);
+        self.lines >= STATES_WITHIN_LINES || since.map_or(true, |since| since >= STATES_WITHIN)
     }
 }
 

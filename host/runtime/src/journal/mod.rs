@@ -20,7 +20,7 @@ pub use excerpt::Excerpt;
 pub use file::OpenError;
 pub use line::{
     DecideLine, InitLine, JournalEvent, JournalFault, JournalLine, JournalState, JournaledDecision, PolicyName,
-    STATES_WITHIN, VERSION, digest,
+    STATES_WITHIN, STATES_WITHIN_LINES, VERSION, digest,
 };
 #[doc(hidden)]
 pub use read::parse;

@@ -130,6 +130,11 @@ impl Held for HeldDelivery {
         stored.map(|()| self.delivery.stream_sequence)
     }
 
+    /// Nobody deletes a letter here.
+    async fn has_letter(&self, _: &Kept) -> Result<bool, EffectError> {
+        Ok(true)
+    }
+
     fn in_progress(&self) -> impl Future<Output = ()> + Send + use<> {
         let (server, id) = (self.server.clone(), self.id());
         async move {

@@ -26,7 +26,6 @@ mod run;
 
 pub(crate) use adapter::PendingRollouts;
 pub use adapter::{PluginHandler, PluginHandlers, PluginPolicies, PluginPolicy};
-pub(crate) use capability::denial_log::DenialLog;
 pub use capability::http::HttpAccess;
 pub use capability::secrets::SettingsReader;
 pub use load::{

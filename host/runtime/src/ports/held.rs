@@ -99,10 +99,7 @@ pub trait Held: Send + Sync + 'static {
     ///
     /// # Errors
     /// If that cannot be known now. Then the message must not be termed.
-    fn has_letter(&self, kept: &Kept) -> impl Future<Output = Result<bool, EffectError>> + Send {
-        let _ = kept;
-        std::future::ready(Ok(true))
-    }
+    fn has_letter(&self, kept: &Kept) -> impl Future<Output = Result<bool, EffectError>> + Send;
 
     /// Tells the server that the delivery is in progress. The future does not borrow the delivery.
     fn in_progress(&self) -> impl Future<Output = ()> + Send + use<Self>;

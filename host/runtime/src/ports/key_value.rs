@@ -17,6 +17,9 @@ pub(crate) enum KvError {
     /// It can never be done: the value is too large for the server.
     #[error("{0}")]
     Refused(String),
+    /// It is not done before somebody edits the bucket: the value is larger than that lets it be. Says how.
+    #[error("{0}")]
+    TooLarge(String),
     /// The server does not do it now. A write may have been done all the same.
     #[error("{0}")]
     Unavailable(String),

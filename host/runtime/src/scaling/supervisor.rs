@@ -1,12 +1,14 @@
 //! Starts and drains workers until as many run as are desired.
 
+mod ahead;
+
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
-use tokio::task::{Id, JoinError, JoinHandle, JoinSet};
+use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::{Instant, sleep, sleep_until};
 use tracing::Instrument;
 
@@ -22,6 +24,8 @@ use crate::ports::{Handlers, Held};
 use crate::scaling::plan::{Candidate, plan};
 use crate::scaling::tell::tell_woken;
 use crate::scaling::workers::{Desired, Workers};
+
+use self::ahead::{Came, MadeAhead, Next, Prepared};
 
 /// The shortest and the longest wait before a worker that ended by itself is replaced.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
@@ -60,35 +64,6 @@ struct Stuck {
 /// How a worker's task ended.
 type EndedTask = Result<(Id, Result<(), Fault>), JoinError>;
 
-/// What came of making an instance ahead.
-type MadeAhead = Result<Result<(), Fault>, JoinError>;
-
-/// The instance that is made ahead of the next message while there are no workers.
-#[derive(Default)]
-enum Ahead {
-    /// There is none, and none is being made.
-    #[default]
-    No,
-    Making(JoinHandle<Result<(), Fault>>),
-    Ready,
-    /// It could not be made, and is tried again then.
-    Failed(Instant),
-}
-
-impl Ahead {
-    /// Waits for what becomes of it. Cancel-safe.
-    async fn next(&mut self) -> Happening {
-        match self {
-            Self::Making(making) => Happening::MadeAhead(making.await),
-            Self::Failed(until) => {
-                sleep_until(*until).await;
-                Happening::MayPrepare
-            }
-            Self::No | Self::Ready => std::future::pending().await,
-        }
-    }
-}
-
 /// What a supervisor waits for, beside another number of workers that are desired or that there is room for.
 enum Happening {
     /// A delivery found no worker.
@@ -104,9 +79,8 @@ enum Happening {
     MayStart,
     /// There are no workers, and the instance that stands ready is of an older generation.
     NewGeneration,
-    MadeAhead(MadeAhead),
-    /// The wait after an instance that could not be made ahead is over.
-    MayPrepare,
+    /// Of the instance that is made ahead.
+    Ahead(Next),
 }
 
 /// Keeps the number of workers as it is desired.
@@ -133,11 +107,7 @@ pub(crate) struct Supervisor<D, H> {
     lacks_room: bool,
     /// Whether the condition is raised that a worker ended by itself and is replaced.
     replaces: bool,
-    ahead: Ahead,
-    /// The pauses between instances that cannot be made ahead.
-    ahead_backoff: Backoff,
-    /// Whether the condition is raised that no instance can be made ahead.
-    unprepared: bool,
+    ahead: MadeAhead,
 }
 
 impl<D: Held, H: Handlers> Supervisor<D, H> {
@@ -166,9 +136,7 @@ impl<D: Held, H: Handlers> Supervisor<D, H> {
             stuck: None,
             lacks_room: false,
             replaces: false,
-            ahead: Ahead::No,
-            ahead_backoff: Backoff::new(BACKOFF.0, BACKOFF.1),
-            unprepared: false,
+            ahead: MadeAhead::new(Backoff::new(BACKOFF.0, BACKOFF.1)),
         }
     }
 
@@ -185,7 +153,7 @@ impl<D: Held, H: Handlers> Supervisor<D, H> {
             self.needs_no_other(fitting);
             // Where no worker starts, one is tried again and again anyway.
             let at_zero = wanted == 0 && self.alive.is_empty() && self.stuck.is_none();
-            self.prepare(at_zero);
+            self.ahead.keep(at_zero, || self.handlers.prepare());
             tokio::select! {
                 () = &mut stop => break,
                 _ = changes.changed() => {}
@@ -210,7 +178,7 @@ impl<D: Held, H: Handlers> Supervisor<D, H> {
             () = reached(give_back_at) => Happening::StuckForLong,
             () = reached(self.not_before) => Happening::MayStart,
             () = self.handlers.newer(), if at_zero => Happening::NewGeneration,
-            next = self.ahead.next() => next,
+            next = self.ahead.next() => Happening::Ahead(next),
         }
     }
 
@@ -229,8 +197,8 @@ impl<D: Held, H: Handlers> Supervisor<D, H> {
             }
             Happening::StuckForLong => self.suspend(),
             Happening::MayStart => self.not_before = None,
-            Happening::NewGeneration | Happening::MayPrepare => self.ahead = Ahead::No,
-            Happening::MadeAhead(made) => self.made_ahead(made),
+            Happening::NewGeneration | Happening::Ahead(Next::MayPrepare) => self.ahead.again(),
+            Happening::Ahead(Next::Prepared(made)) => self.prepared(made),
         }
     }
 
@@ -247,34 +215,16 @@ impl<D: Held, H: Handlers> Supervisor<D, H> {
         self.announce_started(&started);
     }
 
-    /// Makes an instance ahead when there are no workers, so that the next message need not wait for it.
-    fn prepare(&mut self, at_zero: bool) {
-        match self.ahead {
-            // What is being made may still be of use: a worker takes it if it is there.
-            _ if !at_zero => self.ahead = Ahead::No,
-            Ahead::No => self.ahead = Ahead::Making(tokio::spawn(roam(self.handlers.prepare()))),
-            Ahead::Making(_) | Ahead::Ready | Ahead::Failed(_) => {}
-        }
-    }
-
     /// Tells if an instance could not be made ahead: no worker would start for the next message.
-    fn made_ahead(&mut self, made: MadeAhead) {
-        let problem = match made {
-            Ok(Ok(())) => {
-                self.ahead = Ahead::Ready;
-                self.ahead_backoff.reset();
-                if std::mem::take(&mut self.unprepared) {
-                    self.shared.conditions.clear(Part::Workers);
-                }
-                return;
+    fn prepared(&mut self, made: Prepared) {
+        match self.ahead.came(made) {
+            Came::Well => {}
+            Came::WellAgain => self.shared.conditions.clear(Part::Workers),
+            Came::Failed(problem) => {
+                let again = "It is tried again with the next message, and";
+                self.shared.conditions.raise(Part::Workers, &no_worker_starts(&problem, again, ""));
             }
-            Ok(Err(fault)) => fault.to_string(),
-            Err(error) => error.to_string(),
-        };
-        self.ahead = Ahead::Failed(Instant::now() + self.ahead_backoff.pause());
-        self.unprepared = true;
-        let and = "It is tried again with the next message, and";
-        self.shared.conditions.raise(Part::Workers, &no_worker_starts(&problem, and, ""));
+        }
     }
 
     /// Sets the desired count to one if a message waits and no worker is desired. Changes nothing during the pause
@@ -479,7 +429,7 @@ impl<D: Held, H: Handlers> Supervisor<D, H> {
     /// Ends the condition that no worker starts, unless the worker that has started has ended since.
     fn has_started(&mut self) {
         if self.any_started() {
-            self.unprepared = false;
+            self.ahead.is_told_no_more();
             // That there is no room for all stays true however many have started.
             if !self.lacks_room {
                 self.replaces = false;

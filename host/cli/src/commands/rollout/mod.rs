@@ -13,11 +13,9 @@ use serde_json::json;
 use super::address::Address;
 use super::host_http::{Answer, get, post};
 use super::output::Output;
+use super::token::{self, TOKEN};
 use status::Status;
 use tidegate_runtime::digest;
-
-/// The variable that the token may stand in.
-const TOKEN: &str = "TIDEGATE_HTTP_TOKEN";
 
 const EXAMPLES: &str = "\
 Examples:
@@ -146,7 +144,7 @@ impl ChangeArgs {
         let token = match &self.token_file {
             Some(file) => std::fs::read_to_string(file)
                 .with_context(|| format!("the token cannot be read from {}", file.display()))?,
-            None => std::env::var(TOKEN).ok().with_context(|| {
+            None => token::of_environment()?.with_context(|| {
                 format!(
                     "this needs the token of the host's http-admin\n  Name its file by --token-file, or set {TOKEN}."
                 )

@@ -107,31 +107,41 @@ pub(super) fn forgetting(bucket: &str, Forgetting { after, drops_oldest }: Forge
     }
 }
 
-/// What is told where a lease or a plan of this size is too large for the server, or the bucket.
-pub(in crate::fleet) fn plan_too_large(workload: &str, bytes: usize, why: &str) -> String {
-    let remedy = if names_a_remedy(why) { "" } else { "; raise max_payload of the server" };
-    format!(
-        "the plan of {workload} has {} with the policy's state, and {why}{remedy}, or use a policy with less state; \
-         meanwhile this host keeps its last share",
+/// What is told where a lease or a plan of this size is too large for the server, or for the bucket; `None` where
+/// something else is wrong.
+pub(in crate::fleet) fn plan_too_large(workload: &str, bytes: usize, error: &KvError) -> Option<String> {
+    let why = too_large(error)?;
+    Some(format!(
+        "the plan of {workload} has {} with the policy's state, and {why}, or use a policy with less state; meanwhile \
+         this host keeps its last share",
         rounded(bytes)
-    )
+    ))
 }
 
 /// The same of a host's entry of this size, if that is what is wrong.
 pub(super) fn entry_too_large(bytes: usize, error: KvError) -> KvError {
-    match error {
-        KvError::Refused(why) => {
-            let remedy = if names_a_remedy(&why) { "" } else { "; raise max_payload of the server" };
-            KvError::Refused(format!("the entry of this host has {}, and {why}{remedy}", rounded(bytes)))
-        }
-        error => error,
+    match too_large(&error) {
+        Some(why) => KvError::Refused(format!("the entry of this host has {}, and {why}", rounded(bytes))),
+        None => error,
     }
 }
 
-/// Whether it is the bucket that takes nothing of that size, which is told with the command that mends it, and not the
-/// server.
-fn names_a_remedy(why: &str) -> bool {
-    why.contains("--max-msg-size")
+/// Who takes nothing of that size, and what mends it.
+fn too_large(error: &KvError) -> Option<String> {
+    match error {
+        KvError::Refused(why) => Some(format!("{why}; raise max_payload of the server")),
+        KvError::TooLarge(why) => Some(why.clone()),
+        KvError::NoBucket(_) | KvError::Conflict(_) | KvError::Unavailable(_) => None,
+    }
+}
+
+/// What is told where there is no plan that this host can read, though another leads.
+pub(in crate::fleet) fn no_plan(bucket: &str, workload: &str, leader: &str) -> String {
+    format!(
+        "the fleet's bucket {bucket} has no plan of {workload} that this host can read, though {leader} leads it, so \
+         this host has no share; see what that host says, or have all written anew: `nats kv del {bucket} \
+         leader.{workload}`"
+    )
 }
 
 /// A size in a text that has to stay the same while the size changes a little.
@@ -146,11 +156,12 @@ mod tests {
     #[test]
     fn what_is_too_large_for_the_server_is_told_with_what_mends_it_and_the_same_each_time() {
         let why = "the server takes no more than 65536 bytes at once, headers included";
-        let told = plan_too_large("orders", 81_000, why);
+        let refused = KvError::Refused(why.to_owned());
+        let told = plan_too_large("orders", 81_000, &refused).unwrap();
         assert!(told.contains("plan of orders has 80 KiB with the policy's state"), "{told}");
         assert!(told.contains(why) && told.contains("raise max_payload"), "{told}");
-        assert_eq!(told, plan_too_large("orders", 81_001, why));
-        let entry = entry_too_large(81_000, KvError::Refused(why.to_owned())).to_string();
+        assert_eq!(Some(told), plan_too_large("orders", 81_001, &refused));
+        let entry = entry_too_large(81_000, refused).to_string();
         assert!(entry.contains("the entry of this host has 80 KiB, and") && entry.contains("max_payload"), "{entry}");
         let other = KvError::Unavailable("no answer".to_owned());
         assert_eq!(entry_too_large(81_000, other.clone()), other);
@@ -176,9 +187,9 @@ mod tests {
     #[test]
     fn what_is_too_large_for_the_bucket_is_no_matter_of_max_payload() {
         let why = "the bucket F takes no value of that size (max_msg_size); `nats stream edit KV_F --max-msg-size=-1`";
-        let entry = entry_too_large(214, KvError::Refused(why.to_owned())).to_string();
+        let entry = entry_too_large(214, KvError::TooLarge(why.to_owned())).to_string();
         assert_eq!(entry, format!("the entry of this host has less than 1 KiB, and {why}"));
-        let plan = plan_too_large("orders", 81_000, why);
+        let plan = plan_too_large("orders", 81_000, &KvError::TooLarge(why.to_owned())).unwrap();
         assert!(plan.contains(&format!("and {why}, or use a policy with less state")), "{plan}");
         assert!(!plan.contains("max_payload"), "{plan}");
     }

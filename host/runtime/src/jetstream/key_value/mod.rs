@@ -62,7 +62,7 @@ impl Buckets {
                 self.outage.failed(&EffectError::Unavailable(why.clone()));
             }
             // The server has answered.
-            Ok(_) | Err(KvError::Conflict(_) | KvError::Refused(_)) => self.outage.succeeded(),
+            Ok(_) | Err(KvError::Conflict(_) | KvError::Refused(_) | KvError::TooLarge(_)) => self.outage.succeeded(),
         }
         result
     }

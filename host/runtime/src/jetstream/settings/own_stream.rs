@@ -4,11 +4,11 @@ use super::info::{StreamConfig, SubjectTransform};
 use super::refusal::SettingsRefusal;
 use crate::config::{DEAD_LETTERS, JOURNAL, subjects_overlap};
 use crate::dead_letter;
+use crate::journal::STATES_WITHIN_LINES;
 use crate::permissions::covers;
 
-/// The fewest lines of a workload that are of use: a policy's state is written anew within 60 lines, and those before
-/// it cannot be replayed.
-const LEAST_LINES: i64 = 120;
+/// The fewest lines of a workload that are of use: those before the first that has a policy's state cannot be replayed.
+const LEAST_LINES: i64 = STATES_WITHIN_LINES as i64 * 2;
 
 /// What a host keeps in a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

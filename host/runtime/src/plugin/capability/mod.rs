@@ -2,7 +2,6 @@
 //! interface, its limits, the grant that opens it, and its tests.
 
 mod call_budget;
-pub(super) mod denial_log;
 pub(in crate::plugin) mod http;
 pub(in crate::plugin) mod key_value;
 pub(super) mod messaging;

@@ -175,24 +175,7 @@ pub enum PluginRefusal {
 fn trial_remedy(fault: &Fault) -> &'static str {
     match fault {
         Fault::Room(_) => "",
-        fault => system_remedy(fault).unwrap_or("; correct what it does at its start, or raise the workload's limits"),
-    }
-}
-
-/// What mends it where the system refuses what an instance takes: its memory is mapped from a file in memory, which
-/// is held to the limits of files too. `None` where the system is not to blame.
-fn system_remedy(fault: &Fault) -> Option<&'static str> {
-    let Fault::Start(why) = fault else { return None };
-    let number: i32 = why.rsplit_once("(os error ")?.1.strip_suffix(')')?.parse().ok()?;
-    let is = |errno: Errno| errno.raw_os_error() == number;
-    if is(Errno::FBIG) {
-        Some("; raise `ulimit -f` (LimitFSIZE of a unit): its memory is mapped from a file in memory")
-    } else if is(Errno::MFILE) || is(Errno::NFILE) {
-        Some("; raise `ulimit -n` (LimitNOFILE of a unit)")
-    } else if is(Errno::NOMEM) {
-        Some("; raise `ulimit -v` (LimitAS of a unit) or vm.max_map_count, or give this host more memory")
-    } else {
-        None
+        _ => "; correct what it does at its start, or raise the workload's limits",
     }
 }
 
@@ -258,7 +241,6 @@ impl PluginRefusal {
             | Self::NoMemory(_)
             | Self::Trial(Fault::Room(_) | Fault::Time(_))
             | Self::Stopping => true,
-            Self::Trial(fault) => system_remedy(fault).is_some(),
             Self::Missing
             | Self::DanglingLink
             | Self::NoObject { .. }
@@ -275,7 +257,8 @@ impl PluginRefusal {
             | Self::CompileMemory(_)
             | Self::Import(_)
             | Self::LaterWasi(_)
-            | Self::Link(_) => false,
+            | Self::Link(_)
+            | Self::Trial(_) => false,
         }
     }
 
@@ -308,21 +291,6 @@ mod tests {
         assert!(beyond(80, "64B").to_string().contains("80 bytes"));
         assert_eq!(beyond(80, "64B").told_as(), beyond(90, "64B").told_as());
         assert_ne!(beyond(80, "64B").told_as(), beyond(80, "70B").told_as());
-    }
-
-    #[test]
-    fn what_the_system_refuses_to_a_trial_instance_is_told_with_what_mends_it_and_tried_again() {
-        let trial = |why: String| PluginRefusal::Trial(Fault::Start(why));
-        let limits = [(Errno::FBIG, "-f"), (Errno::MFILE, "-n"), (Errno::NFILE, "-n"), (Errno::NOMEM, "-v")];
-        for (errno, limit) in limits {
-            let refusal = trial(format!("no memory image: {}", io::Error::from(errno)));
-            assert!(refusal.may_pass_later() && refusal.to_string().contains(&format!("; raise `ulimit {limit}`")));
-            assert!(!refusal.to_string().contains("correct what it does"), "{refusal}");
-        }
-        for why in ["trapped: unreachable", "it is odd (os error 9999)", "(os error -1)", "(os error x)"] {
-            let refusal = trial(why.to_owned());
-            assert!(!refusal.may_pass_later() && refusal.to_string().contains("correct what it does"), "{refusal}");
-        }
     }
 
     #[test]

@@ -75,9 +75,27 @@ fn too_many(error: &wasmtime::Error, limit: usize) -> Option<String> {
     ))
 }
 
-/// Whether the machine had no memory left, rather than the guest's limit.
-fn is_without_memory(text: &str) -> bool {
-    ["os error 12)", "annot allocate memory", "mmap failed"].iter().any(|part| text.contains(part))
+/// What the system refuses while an instance is made, by its words, and what mends it. It is no fault of the guest, and
+/// may pass. Its memory is mapped from a file in memory, which is held to the limits of files too.
+const OF_SYSTEM: [(&[&str], &str, &str); 3] = [
+    (
+        &["os error 12)", "annot allocate memory", "mmap failed"],
+        "the system has no memory for it",
+        "see `ulimit -v` (LimitAS of a unit) and vm.max_map_count",
+    ),
+    (
+        &["os error 27)"],
+        "the system lets no file be as large as its memory, which is mapped from one",
+        "raise `ulimit -f` (LimitFSIZE of a unit)",
+    ),
+    (&["os error 23)", "os error 24)"], "the system opens no more files", "raise `ulimit -n` (LimitNOFILE of a unit)"),
+];
+
+/// The fault of what the system refuses, if it does. `text` is the host's and not the guest's.
+fn of_system(text: &str) -> Option<Fault> {
+    let is = |(words, ..): &&(&[&str], &str, &str)| words.iter().any(|words| text.contains(words));
+    let (_, refused, remedy) = OF_SYSTEM.iter().find(is)?;
+    Some(Fault::Room(format!("{refused}: {text}; {remedy}")))
 }
 
 /// The fault that an error means while an instance is made.
@@ -90,10 +108,7 @@ pub(crate) fn classify_start(error: &wasmtime::Error, guest: &Guest, limits: &Li
     }
     match classify(error, guest, limits, last_words) {
         Fault::Trap(text) => Fault::Start(format!("trapped: {text}")),
-        Fault::Answer(text) if is_without_memory(&text) => {
-            Fault::Room(format!("the system has no memory for it: {text}; see `ulimit -v` and vm.max_map_count"))
-        }
-        Fault::Answer(text) => Fault::Start(text),
+        Fault::Answer(text) => of_system(&text).unwrap_or(Fault::Start(text)),
         other => other,
     }
 }
@@ -142,6 +157,8 @@ fn is_machinery(name: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use rustix::io::Errno;
+
     use super::*;
 
     #[test]
@@ -149,5 +166,20 @@ mod tests {
         assert!(is_machinery("core::panicking::panic_fmt"));
         assert!(is_machinery("tidegate:plugin/handler@0.1.0#handle"));
         assert!(!is_machinery("receipts::price::of"));
+    }
+
+    #[test]
+    fn what_the_system_refuses_is_no_room_and_is_told_with_what_mends_it() {
+        let limits = [(Errno::FBIG, "-f"), (Errno::MFILE, "-n"), (Errno::NFILE, "-n"), (Errno::NOMEM, "-v")];
+        for (errno, limit) in limits {
+            let fault = of_system(&format!("no memory image: {}", std::io::Error::from(errno)));
+            assert!(
+                matches!(&fault, Some(Fault::Room(told)) if told.contains(&format!("`ulimit {limit}`"))),
+                "{fault:?}"
+            );
+        }
+        for why in ["it is odd (os error 9999)", "(os error -1)", "(os error 127)"] {
+            assert_eq!(of_system(why), None);
+        }
     }
 }

@@ -26,45 +26,19 @@ use crate::scaling::shadow::Ticks;
 use crate::scaling::tell::tell_woken;
 use crate::scaling::workers::Desired;
 
-/// A bucket that cannot be used.
-struct NoBucket;
-
 fn unavailable<'a, T: Send + 'a>() -> KvFuture<'a, T> {
     Box::pin(ready(Err(KvError::Unavailable("away".to_owned()))))
 }
 
-impl FleetBucket for NoBucket {
-    fn find(&self) -> KvFuture<'_, Forgetting> {
-        unavailable()
-    }
-
-    fn get<'a>(&'a self, _: &'a str) -> KvFuture<'a, KvEntry> {
-        unavailable()
-    }
-
-    fn put<'a>(&'a self, _: &'a str, _: Bytes, _: Option<u64>) -> KvFuture<'a, u64> {
-        unavailable()
-    }
-
-    fn delete<'a>(&'a self, _: &'a str, _: Option<u64>) -> KvFuture<'a, ()> {
-        unavailable()
-    }
-
-    fn forget<'a>(&'a self, _: &'a str, _: u64) -> KvFuture<'a, ()> {
-        unavailable()
-    }
-
-    fn watch(&self, _: Vec<String>) -> KvFuture<'_, KeyChanges> {
-        unavailable()
-    }
-}
-
-/// A bucket of which this plan is all that can be known.
-struct OnlyPlan(Plan);
+/// A bucket of which this plan is all that can be known; that cannot be used where there is none.
+struct OnlyPlan(Option<Plan>);
 
 impl FleetBucket for OnlyPlan {
     fn find(&self) -> KvFuture<'_, Forgetting> {
-        Box::pin(ready(Ok(Forgetting::default())))
+        match &self.0 {
+            Some(_) => Box::pin(ready(Ok(Forgetting::default()))),
+            None => unavailable(),
+        }
     }
 
     fn get<'a>(&'a self, _: &'a str) -> KvFuture<'a, KvEntry> {
@@ -84,7 +58,8 @@ impl FleetBucket for OnlyPlan {
     }
 
     fn watch(&self, _: Vec<String>) -> KvFuture<'_, KeyChanges> {
-        let change = KeyChange { key: plan_key("work"), revision: 1, value: Some(text(&self.0).into()) };
+        let Some(plan) = &self.0 else { return unavailable() };
+        let change = KeyChange { key: plan_key("work"), revision: 1, value: Some(text(plan).into()) };
         Box::pin(ready(Ok(stream::iter([Ok(change)]).chain(stream::pending()).boxed())))
     }
 }
@@ -149,7 +124,7 @@ struct Trial {
 
 impl Trial {
     fn new(generations: &[bool]) -> Self {
-        Self::with(Arc::new(NoBucket), generations)
+        Self::with(Arc::new(OnlyPlan(None)), generations)
     }
 
     fn with(bucket: Arc<dyn FleetBucket>, generations: &[bool]) -> Self {
@@ -243,7 +218,7 @@ async fn a_host_that_follows_tells_what_is_wrong_with_the_consumer_from_one_look
 #[tokio::test(start_paused = true)]
 async fn a_host_runs_no_more_workers_than_its_own_settings_let_it_whatever_the_plan_says() {
     let shares = [("a".to_owned(), 1_000_000)].into();
-    let mut trial = Trial::with(Arc::new(OnlyPlan(Plan { desired: 1_000_000, shares, ..Plan::default() })), &[]);
+    let mut trial = Trial::with(Arc::new(OnlyPlan(Some(Plan { desired: 1_000_000, shares, ..Plan::default() }))), &[]);
     let fleet = trial.fleet.clone();
     let is_planned = async {
         while fleet.seen("work").plan.is_none() {

@@ -131,6 +131,50 @@ fn shared(observer: Observer, conditions: &Arc<Conditions>) -> WorkerShared<Test
     }
 }
 
+/// A supervisor that runs.
+struct Running {
+    conditions: Arc<Conditions>,
+    shared: Arc<WorkerShared<TestDelivery>>,
+    workers: Arc<Workers>,
+    desired: Arc<Desired>,
+    /// How often an instance was made ahead.
+    prepared: Arc<AtomicUsize>,
+    _swap: watch::Sender<u32>,
+    stop: oneshot::Sender<()>,
+    run: tokio::task::JoinHandle<()>,
+}
+
+impl Running {
+    /// It is to have so many workers, the first of which start so.
+    fn new(starts: &[InstanceStart], desired: u32) -> Self {
+        let conditions = Conditions::new("work".into());
+        let shared = Arc::new(shared(Observer::new(|_| {}), &conditions));
+        let (workers, desired) = (Arc::new(Workers::default()), Arc::new(Desired::new(desired)));
+        let (swap, generation) = watch::channel(1);
+        let (starts, prepared) = (starts.into(), Arc::<AtomicUsize>::default());
+        let handlers =
+            TestHandlers { starts, tried: Arc::default(), prepared: prepared.clone(), generation, room: None };
+        let grace = Duration::from_secs(1);
+        let supervisor = Supervisor::new(shared.clone(), handlers, desired.clone(), workers.clone(), grace);
+        let (stop, stopped) = oneshot::channel::<()>();
+        let run = tokio::spawn(supervisor.run(async {
+            let _ = stopped.await;
+        }));
+        Self { conditions, shared, workers, desired, prepared, _swap: swap, stop, run }
+    }
+
+    /// Whether this is all that is wrong with the workers.
+    fn tells(&self, part: &str) {
+        let told = self.conditions.all();
+        assert!(matches!(told.as_slice(), [(Part::Workers, text)] if text.contains(part)), "{told:?}");
+    }
+
+    async fn stop(self) {
+        self.stop.send(()).unwrap();
+        self.run.await.unwrap();
+    }
+}
+
 /// When each worker started and ended, from the start of a supervisor that shall have `desired` workers for a minute.
 /// In the middle of it comes a new generation.
 async fn a_minute(starts: &[InstanceStart], desired: u32) -> (Vec<(u64, Duration)>, Vec<(u64, Duration)>) {
@@ -234,52 +278,29 @@ async fn at_zero_one_instance_of_each_generation_is_made_ahead_and_no_worker_run
 
 #[tokio::test(start_paused = true)]
 async fn an_instance_that_cannot_be_made_ahead_is_told_and_tried_again_until_it_can() {
-    let conditions = Conditions::new("work".into());
-    let shared = Arc::new(shared(Observer::new(|_| {}), &conditions));
-    let (workers, desired) = (Arc::new(Workers::default()), Arc::new(Desired::new(0)));
-    let (_swap, generation) = watch::channel(1);
-    let prepared = Arc::new(AtomicUsize::new(0));
     // They are tried after 0, 0.1, 0.3 and 0.7 s.
-    let starts = vec![InstanceStart::Fails, InstanceStart::Panics, InstanceStart::Cramped].into();
-    let handlers = TestHandlers { starts, tried: Arc::default(), prepared: prepared.clone(), generation, room: None };
-    let supervisor = Supervisor::new(shared.clone(), handlers, desired, workers.clone(), Duration::from_secs(1));
-    let (stop, stopped) = oneshot::channel::<()>();
-    let run = tokio::spawn(supervisor.run(async {
-        let _ = stopped.await;
-    }));
+    let running = Running::new(&[InstanceStart::Fails, InstanceStart::Panics, InstanceStart::Cramped], 0);
     for told in ["no memory", "panicked", "not beside the other"] {
-        tokio::time::sleep(BACKOFF.0 / 2 * u32::try_from(1 << prepared.load(Relaxed)).unwrap()).await;
-        let all = conditions.all();
-        assert!(matches!(all.as_slice(), [(Part::Workers, text)] if text.contains(told)), "{all:?}");
+        tokio::time::sleep(BACKOFF.0 / 2 * u32::try_from(1 << running.prepared.load(Relaxed)).unwrap()).await;
+        running.tells(told);
     }
     tokio::time::sleep(MINUTE).await;
-    assert_eq!((prepared.load(Relaxed), workers.running(), conditions.all()), (4, 0, vec![]));
-    assert!(!shared.inbox.is_suspended());
-    stop.send(()).unwrap();
-    run.await.unwrap();
+    let made = running.prepared.load(Relaxed);
+    assert_eq!((made, running.workers.running(), running.conditions.all()), (4, 0, vec![]));
+    assert!(!running.shared.inbox.is_suspended());
+    running.stop().await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_message_does_not_wait_until_an_instance_is_tried_again_that_could_not_be_made_ahead() {
-    let conditions = Conditions::new("work".into());
-    let shared = Arc::new(shared(Observer::new(|_| {}), &conditions));
-    let (workers, desired) = (Arc::new(Workers::default()), Arc::new(Desired::new(0)));
-    let (_swap, generation) = watch::channel(1);
     // They are tried after 0, 0.1, 0.3, 0.7, 1.5, 3.1, 6.3 and 12.7 s; the one after 22.7 s would work.
-    let starts = [InstanceStart::Fails; 8].into();
-    let handlers = TestHandlers { starts, tried: Arc::default(), prepared: Arc::default(), generation, room: None };
-    let supervisor = Supervisor::new(shared.clone(), handlers, desired, workers.clone(), Duration::from_secs(1));
-    let (stop, stopped) = oneshot::channel::<()>();
-    let run = tokio::spawn(supervisor.run(async {
-        let _ = stopped.await;
-    }));
+    let running = Running::new(&[InstanceStart::Fails; 8], 0);
     tokio::time::sleep(Duration::from_secs(15)).await;
-    assert_eq!((conditions.all().len(), workers.running()), (1, 0));
-    shared.inbox.put(TestDelivery::default(), Instant::now());
+    assert_eq!((running.conditions.all().len(), running.workers.running()), (1, 0));
+    running.shared.inbox.put(TestDelivery::default(), Instant::now());
     tokio::time::sleep(Duration::from_secs(1)).await;
-    assert_eq!((conditions.all(), workers.running()), (vec![], 1));
-    stop.send(()).unwrap();
-    run.await.unwrap();
+    assert_eq!((running.conditions.all(), running.workers.running()), (vec![], 1));
+    running.stop().await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -300,35 +321,23 @@ async fn workers_that_fail_at_the_same_time_count_as_one_failure() {
 
 #[tokio::test(start_paused = true)]
 async fn where_no_worker_starts_it_is_told_and_the_inbox_gives_back_until_one_does() {
-    let conditions = Conditions::new("work".into());
-    let shared = Arc::new(shared(Observer::new(|_| {}), &conditions));
-    let (workers, desired) = (Arc::new(Workers::default()), Arc::new(Desired::new(1)));
-    let (_swap, generation) = watch::channel(1);
     // They are tried after 0, 0.1, 0.3, 0.7, 1.5, 3.1, 6.3, 12.7 and 22.7 s; the one after 32.7 s starts.
-    let starts = [InstanceStart::Fails; 9].into();
-    let handlers = TestHandlers { starts, tried: Arc::default(), prepared: Arc::default(), generation, room: None };
-    let grace = Duration::from_secs(1);
-    let supervisor = Supervisor::new(shared.clone(), handlers, desired.clone(), workers.clone(), grace);
-    let (stop, stopped) = oneshot::channel::<()>();
-    let run = tokio::spawn(supervisor.run(async {
-        let _ = stopped.await;
-    }));
+    let running = Running::new(&[InstanceStart::Fails; 9], 1);
     let seconds = |seconds| tokio::time::sleep(Duration::from_secs(seconds));
     seconds(5).await;
-    let told = conditions.all();
-    assert!(matches!(told.as_slice(), [(Part::Workers, text)] if text.contains("no memory")), "{told:?}");
+    running.tells("no memory");
+    let Running { shared, workers, conditions, .. } = &running;
     assert!(!shared.inbox.is_suspended());
     seconds(10).await;
     assert!(shared.inbox.is_suspended());
     // Nobody asks for a worker any more, and one is tried nevertheless: nothing would be fetched otherwise.
-    desired.set(0);
+    running.desired.set(0);
     seconds(10).await;
     assert!(shared.inbox.is_suspended() && !conditions.all().is_empty());
     seconds(10).await;
     assert!(!shared.inbox.is_suspended() && conditions.all().is_empty());
     assert_eq!((workers.running(), workers.alive().len()), (0, 0));
-    stop.send(()).unwrap();
-    run.await.unwrap();
+    running.stop().await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -340,47 +349,23 @@ async fn where_two_instances_do_not_fit_at_once_the_one_before_makes_room() {
 /// What `most` says can be less true a moment later: the part became smaller, or others are beyond theirs.
 #[tokio::test(start_paused = true)]
 async fn a_worker_that_finds_no_room_is_not_told_as_one_that_failed() {
-    let conditions = Conditions::new("work".into());
-    let shared = Arc::new(shared(Observer::new(|_| {}), &conditions));
-    let (workers, desired) = (Arc::new(Workers::default()), Arc::new(Desired::new(2)));
-    let (_swap, generation) = watch::channel(1);
-    let starts = vec![InstanceStart::Works, InstanceStart::Cramped].into();
-    let handlers = TestHandlers { starts, tried: Arc::default(), prepared: Arc::default(), generation, room: None };
-    let supervisor = Supervisor::new(shared, handlers, desired, workers.clone(), Duration::from_secs(1));
-    let (stop, stopped) = oneshot::channel::<()>();
-    let run = tokio::spawn(supervisor.run(async {
-        let _ = stopped.await;
-    }));
+    let running = Running::new(&[InstanceStart::Works, InstanceStart::Cramped], 2);
     tokio::time::sleep(BACKOFF.0 / 2).await;
-    let told = conditions.all();
-    assert!(matches!(told.as_slice(), [(Part::Workers, text)] if text.contains("no room for one more")), "{told:?}");
+    running.tells("no room for one more");
     tokio::time::sleep(BACKOFF.0).await;
-    assert_eq!((workers.running(), conditions.all()), (2, vec![]));
-    stop.send(()).unwrap();
-    run.await.unwrap();
+    assert_eq!((running.workers.running(), running.conditions.all()), (2, vec![]));
+    running.stop().await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_worker_that_ended_by_itself_is_told_no_more_when_fewer_are_wanted_by_the_time_it_would_be_replaced() {
-    let conditions = Conditions::new("work".into());
-    let shared = Arc::new(shared(Observer::new(|_| {}), &conditions));
-    let (workers, desired) = (Arc::new(Workers::default()), Arc::new(Desired::new(2)));
-    let (_swap, generation) = watch::channel(1);
-    let starts = vec![InstanceStart::Works, InstanceStart::Fails].into();
-    let handlers = TestHandlers { starts, tried: Arc::default(), prepared: Arc::default(), generation, room: None };
-    let supervisor = Supervisor::new(shared, handlers, desired.clone(), workers.clone(), Duration::from_secs(1));
-    let (stop, stopped) = oneshot::channel::<()>();
-    let run = tokio::spawn(supervisor.run(async {
-        let _ = stopped.await;
-    }));
+    let running = Running::new(&[InstanceStart::Works, InstanceStart::Fails], 2);
     tokio::time::sleep(BACKOFF.0 / 2).await;
-    let told = conditions.all();
-    assert!(matches!(told.as_slice(), [(Part::Workers, text)] if text.contains("is replaced")), "{told:?}");
-    desired.set(1);
+    running.tells("is replaced");
+    running.desired.set(1);
     tokio::time::sleep(BACKOFF.0).await;
-    assert_eq!((workers.running(), conditions.all()), (1, vec![]));
-    stop.send(()).unwrap();
-    run.await.unwrap();
+    assert_eq!((running.workers.running(), running.conditions.all()), (1, vec![]));
+    running.stop().await;
 }
 
 #[tokio::test(start_paused = true)]

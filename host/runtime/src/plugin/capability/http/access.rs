@@ -12,7 +12,7 @@ use wasmtime_wasi_http::Error;
 use super::client::{HttpClient, client};
 use crate::config::{HttpGrant, Limits, Workload};
 use crate::contract::Fault;
-use crate::plugin::capability::denial_log::DenialLog;
+use crate::denial_log::DenialLog;
 
 /// Bytes of an origin that a line of the log tells.
 const TOLD: usize = 200;

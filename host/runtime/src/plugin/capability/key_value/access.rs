@@ -8,7 +8,7 @@ use tokio::sync::Mutex;
 
 use super::{Error, KeyValue};
 use crate::config::{KvAccess, KvGrant, Limits, Workload, check_key};
-use crate::plugin::capability::denial_log::DenialLog;
+use crate::denial_log::DenialLog;
 use crate::subject::shown;
 
 /// Turns for increments. Those of one key come one after the other, so that only other hosts can get between.

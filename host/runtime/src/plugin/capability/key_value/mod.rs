@@ -147,7 +147,9 @@ impl From<KvError> for Error {
     fn from(error: KvError) -> Self {
         match error {
             KvError::NoBucket(_) => Self::NoSuchStore,
-            KvError::Conflict(why) | KvError::Refused(why) | KvError::Unavailable(why) => Self::Other(why),
+            KvError::Conflict(why) | KvError::Refused(why) | KvError::TooLarge(why) | KvError::Unavailable(why) => {
+                Self::Other(why)
+            }
         }
     }
 }

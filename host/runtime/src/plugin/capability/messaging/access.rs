@@ -6,7 +6,7 @@ use parking_lot::RwLock;
 
 use super::refused::Refused;
 use crate::config::{Grants, Limits, Workload};
-use crate::plugin::capability::denial_log::DenialLog;
+use crate::denial_log::DenialLog;
 use crate::ports::Requester;
 use crate::subject::{check_subject, shown};
 

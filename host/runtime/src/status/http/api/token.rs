@@ -11,7 +11,8 @@ use tokio::time::{Instant, sleep};
 use super::answer::refuse;
 use crate::config::HttpAdmin;
 use crate::contract::Fault;
-use crate::plugin::{DenialLog, SettingsReader};
+use crate::denial_log::DenialLog;
+use crate::plugin::SettingsReader;
 
 /// How long whoever has a wrong token waits for the answer: nobody tries many.
 const WRONG: Duration = Duration::from_secs(1);

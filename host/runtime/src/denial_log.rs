@@ -11,7 +11,7 @@ const BETWEEN: Duration = Duration::from_secs(1);
 /// Lines in that time, each of another thing.
 const MOST: usize = 8;
 
-/// Of one workload: at most one line a second of one thing, and a few of different things.
+/// Of one who tries: at most one line a second of one thing, and a few of different things.
 #[derive(Debug, Default)]
 pub(crate) struct DenialLog {
     told: Mutex<Told>,
